@@ -1,0 +1,8 @@
+/** Every layer that ships, in alphabetical order. The only registry: a layer that is not listed here does not exist. */
+import type { LayerKind } from "../src/layer/index.ts";
+import { auth } from "./auth/layer.ts";
+import { outputSecrets } from "./output-secrets/layer.ts";
+import { promptRules } from "./prompt-rules/layer.ts";
+import { rateLimit } from "./rate-limit/layer.ts";
+
+export const layerKinds: readonly LayerKind[] = [auth, outputSecrets, promptRules, rateLimit];

@@ -1,0 +1,36 @@
+/**
+ * The `sallyport` command. Each subcommand is a file of its own that takes its arguments and answers with
+ * an exit code; it is loaded only when it is asked for.
+ */
+const USAGE = `sallyport: a guarded double gate in front of a model API
+
+  sallyport serve [--config DIR] [--data DIR] [--listen HOST:PORT] [--admin HOST:PORT]
+                                    run the gateway (with the bundled simulator when no upstream is named)
+  sallyport check [DIR] [--json]    validate a configuration folder; exit 1 when it cannot be served
+  sallyport keys create|list|revoke manage virtual API keys
+  sallyport schemas                 write config/schema/*.json for editors
+
+Every subcommand explains itself with --help.`;
+
+const COMMANDS: Readonly<Record<string, () => Promise<(args: readonly string[]) => Promise<number>>>> = {
+  serve: async () => (await import("./serve.ts")).runServe,
+  check: async () => (await import("./check.ts")).runCheck,
+  keys: async () => (await import("./keys.ts")).runKeys,
+  schemas: async () => (await import("./schemas.ts")).runSchemas,
+};
+
+export async function main(args: readonly string[]): Promise<void> {
+  const [name = "--help", ...rest] = args;
+  if (name === "--help" || name === "-h" || name === "help") {
+    console.log(USAGE);
+    return;
+  }
+  const load = COMMANDS[name];
+  if (load === undefined) {
+    console.error(`sallyport: there is no command ${JSON.stringify(name)}\n\n${USAGE}`);
+    process.exitCode = 2;
+    return;
+  }
+  const run = await load();
+  process.exitCode = await run(rest);
+}

@@ -1,0 +1,134 @@
+/** Responses events of every kind and whole responses: golden readings, repetitions, endings. */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import type { AnswerStream, EventReading, Json, JsonObject } from "../dialect.ts";
+import { golden } from "./golden.ts";
+import { openai } from "./index.ts";
+import { EVENTS } from "./response-events.ts";
+import { OTHER_RESPONSE_EVENTS, RESPONSE_EVENTS } from "./transcripts.ts";
+
+function read(stream: AnswerStream, event: JsonObject): EventReading {
+  return stream.read({ event: String(event["type"]), data: JSON.stringify(event) });
+}
+
+function brief(type: Json | undefined, reading: EventReading): JsonObject {
+  const { closes, terminal, modelled, usage, upstreamError } = reading;
+  return {
+    type: type ?? null,
+    segments: reading.segments.map((s) => `${s.channel} (${s.kind} ${s.choice}) ${JSON.stringify(s.text)}`),
+    ...(closes.length > 0 ? { closes: [...closes] } : {}),
+    ...(terminal ? { terminal } : {}),
+    ...(modelled ? {} : { modelled }),
+    ...(usage === undefined ? {} : { usage: { ...usage } }),
+    ...(upstreamError === undefined ? {} : { upstreamError }),
+  };
+}
+
+test("golden: a transcript, and every other kind of event", () => {
+  for (const [name, events] of [
+    ["stream-responses", RESPONSE_EVENTS],
+    ["stream-responses-others", OTHER_RESPONSE_EVENTS],
+  ] as const) {
+    const stream = openai.openAnswerStream("responses");
+    golden(
+      name,
+      events.map((event) => brief(event["type"], read(stream, event))),
+    );
+  }
+});
+
+test("the table knows every event of the SDK's own declarations, and the transcripts show each", () => {
+  const file = new URL("../../../node_modules/openai/resources/responses/responses.d.ts", import.meta.url);
+  const source = readFileSync(file, "utf8");
+  const union = /export type ResponseStreamEvent = ([^;]+);/.exec(source)?.[1] ?? "";
+  const names = union.split("|").map((name) => name.trim());
+  assert.ok(names.length > 50);
+  const types = names.map((name) => {
+    const body = new RegExp(`export interface ${name} \\{([\\s\\S]*?)\\n\\}`).exec(source)?.[1] ?? "";
+    return [...body.matchAll(/^ {4}type: '([\w.]+)'/gm)].map((match) => match[1]!)[0] ?? name;
+  });
+  assert.deepEqual(
+    types.filter((type) => !EVENTS.has(type)),
+    [],
+  );
+  const shown = new Set([...RESPONSE_EVENTS, ...OTHER_RESPONSE_EVENTS].map((event) => event["type"]));
+  assert.deepEqual(
+    [...EVENTS.keys()].filter((type) => !shown.has(type)),
+    [],
+  );
+});
+
+test("a text that is cut is cut from every repetition, with its tokens", () => {
+  const stream = openai.openAnswerStream("responses");
+  const told = new Set<string>();
+  for (const event of RESPONSE_EVENTS) {
+    const reading = read(stream, event);
+    for (const { channel } of reading.segments) {
+      if (reading.closes.includes(channel)) {
+        assert.ok(!told.has(channel), channel);
+        told.add(channel);
+      }
+    }
+    const original = reading.segments.map(({ text }) => text);
+    assert.equal(reading.rewrite(original), JSON.stringify(event));
+    const cut = reading.rewrite(
+      original.map((text) => text.replaceAll(" there", "*").replaceAll("Oslo", "*")),
+    );
+    assert.ok(!cut.includes(" there") && !cut.includes("Oslo"), cut);
+    assert.doesNotThrow(() => JSON.parse(cut));
+    assert.equal(reading.splitBefore, undefined);
+  }
+  for (const channel of [
+    "answer:1:0#text_done",
+    "answer:1:0#item_done",
+    "answer:1:0#completed",
+    "tool:2#completed",
+  ])
+    assert.ok(told.has(channel), channel);
+});
+
+test("golden: a whole response, withheld and cut", () => {
+  const body = RESPONSE_EVENTS.at(-1)!["response"] as JsonObject;
+  const answer = openai.readAnswer("responses", body);
+  assert.equal(answer.modelled, true);
+  golden("answer-responses", {
+    segments: answer.segments.map((s) => `${s.channel} (${s.kind} ${s.choice}) ${JSON.stringify(s.text)}`),
+    usage: answer.usage,
+    withheld: JSON.parse(answer.withheld() ?? ""),
+  });
+  assert.deepEqual(JSON.parse(answer.rewrite(answer.segments.map(({ text }) => text))), body);
+  assert.ok(
+    !answer.rewrite(answer.segments.map(({ text }) => text.replaceAll("Hello", "*"))).includes("Hello"),
+  );
+  assert.equal(openai.readAnswer("responses", { ...body, odd: 1 }).modelled, false);
+  assert.equal(
+    openai.readAnswer("responses", { ...body, output: [{ type: "novel", id: "n" }] }).modelled,
+    false,
+  );
+});
+
+test("golden: endings at the head, within a part and after an item", () => {
+  const stream = openai.openAnswerStream("responses");
+  const readings = RESPONSE_EVENTS.map((event) => read(stream, event));
+  const at = (cut: number): Json =>
+    endingAt(cut).map(({ event, data }) => ({ event, data: JSON.parse(data) }));
+  golden("ending-responses", { "0": at(0), "5": at(5), "12": at(12), "23": at(23) });
+  assert.equal(stream.ending(readings.slice(12)).at(-1)?.event, "response.incomplete");
+  assert.deepEqual(
+    stream.ending(readings.slice(12)).map(({ event }) => event),
+    [
+      "response.output_text.done",
+      "response.content_part.done",
+      "response.output_item.done",
+      "response.incomplete",
+    ],
+  );
+});
+
+/** The ending of a stream of which `cut` events were read. */
+function endingAt(cut: number) {
+  const stream = openai.openAnswerStream("responses");
+  for (const event of RESPONSE_EVENTS.slice(0, cut)) read(stream, event);
+  return stream.ending();
+}

@@ -1,0 +1,229 @@
+/**
+ * Carries a streamed answer from the upstream to the client: bytes to events, events through the hold-back
+ * engine, released text to the client. Back-pressure goes both ways: a slow client pauses the upstream, and
+ * so does a layer that is still thinking.
+ */
+import type { ServerResponse } from "node:http";
+import type { EventReading, SseEvent } from "../dialect/dialect.ts";
+import type { ProblemCode, Verdict } from "../layer/index.ts";
+import type { HoldBack, HoldState } from "../pipeline/hold-back.ts";
+import { SseDecoder, SseFault } from "../wire/sse.ts";
+
+/** What pauses and resumes the sender; undici's controller. */
+export interface Valve {
+  pause(): void;
+  resume(): void;
+}
+
+export type StreamOutcome =
+  | { readonly kind: "ended"; readonly tail: string; readonly upstreamError?: string }
+  | { readonly kind: "blocked"; readonly verdict: Verdict; readonly unsent: readonly EventReading[] }
+  | { readonly kind: "failed"; readonly code: ProblemCode };
+
+export interface StreamRelayOptions {
+  readonly response: ServerResponse;
+  readonly eventBytesMax: number;
+  readonly bytesMax: number;
+  /** Called once, with everything released before it already written. */
+  readonly onOutcome: (outcome: StreamOutcome) => void;
+  /** Called at the first byte of text that leaves. */
+  readonly onFirstByte: () => void;
+}
+
+/** A comment line keeps idle connections alive; its words, if any, stay behind. */
+const HEARTBEAT = ":\n\n";
+
+export class StreamRelay {
+  readonly #options: StreamRelayOptions;
+  readonly #decoder: SseDecoder;
+  #holdBack: HoldBack | undefined;
+  #valve: Valve | undefined;
+  #events: SseEvent[] = [];
+  #next = 0;
+  #judging = false;
+  #paused = false;
+  #clientFull = false;
+  #ended: "no" | "clean" | "unterminated" | ProblemCode = "no";
+  #done = false;
+  #out = "";
+  bytesIn = 0;
+  bytesOut = 0;
+
+  constructor(options: StreamRelayOptions) {
+    this.#options = options;
+    this.#decoder = new SseDecoder({ eventBytesMax: options.eventBytesMax });
+    options.response.on("drain", this.#onDrain);
+  }
+
+  /** The engine writes through `emit`, so the two are bound after both exist. */
+  bind(holdBack: HoldBack): void {
+    this.#holdBack = holdBack;
+  }
+
+  readonly emit = (text: string): void => {
+    this.#out += text;
+  };
+
+  data(chunk: Buffer, valve: Valve): void {
+    if (this.#done) return;
+    this.#valve = valve;
+    this.bytesIn += chunk.length;
+    if (this.bytesIn > this.#options.bytesMax) {
+      this.#settle({ kind: "failed", code: "upstream_too_large" });
+      return;
+    }
+    try {
+      this.#decoder.push(chunk, this.#onEvent, this.#onComment);
+    } catch (error) {
+      this.#pump();
+      this.#fault(error);
+      return;
+    }
+    this.#pump();
+  }
+
+  /** The upstream's end, orderly or not; what it sent before is judged first. */
+  end(failure?: ProblemCode): void {
+    if (this.#done || this.#ended !== "no") return;
+    if (failure === undefined) {
+      try {
+        this.#ended = this.#decoder.end();
+      } catch (error) {
+        this.#fault(error);
+        return;
+      }
+    } else {
+      this.#ended = failure;
+    }
+    this.#pump();
+  }
+
+  /** The client has gone or the exchange ended otherwise: nothing more is judged or written. */
+  stop(): void {
+    this.#done = true;
+    this.#events.length = 0;
+    this.#options.response.off("drain", this.#onDrain);
+  }
+
+  readonly #onEvent = (event: SseEvent): void => {
+    this.#events.push(event);
+  };
+
+  readonly #onComment = (): void => {
+    if (this.#events.length === this.#next) this.#out += HEARTBEAT;
+  };
+
+  readonly #onDrain = (): void => {
+    this.#clientFull = false;
+    this.#setValve();
+  };
+
+  #fault(error: unknown): void {
+    if (this.#done) return;
+    const code: ProblemCode =
+      error instanceof SseFault && error.code === "event_too_large"
+        ? "upstream_event_too_large"
+        : "upstream_body";
+    this.#settle({ kind: "failed", code });
+  }
+
+  #pump(): void {
+    const holdBack = this.#holdBack!;
+    while (!this.#judging && !this.#done && this.#next < this.#events.length) {
+      const event = this.#events[this.#next]!;
+      this.#next += 1;
+      this.#advance(holdBack.push(event));
+    }
+    if (this.#done) return;
+    if (this.#next === this.#events.length) {
+      this.#events.length = 0;
+      this.#next = 0;
+      if (this.#ended !== "no" && !this.#judging) {
+        this.#judging = true;
+        this.#afterEnd(holdBack.finish());
+        return;
+      }
+    }
+    this.#flush();
+    this.#setValve();
+  }
+
+  #advance(outcome: HoldState | Promise<HoldState>): void {
+    if (outcome instanceof Promise) {
+      this.#judging = true;
+      outcome.then(
+        (state) => {
+          this.#judging = false;
+          if (this.#done) return;
+          this.#react(state);
+          this.#pump();
+        },
+        () => this.#settle({ kind: "failed", code: "internal" }),
+      );
+      return;
+    }
+    this.#react(outcome);
+  }
+
+  #react(state: HoldState): void {
+    switch (state.state) {
+      case "open":
+        return;
+      case "ended":
+        this.#settle(
+          state.upstreamError === undefined
+            ? { kind: "ended", tail: state.tail }
+            : { kind: "ended", tail: state.tail, upstreamError: state.upstreamError },
+        );
+        return;
+      case "blocked":
+        this.#settle({ kind: "blocked", verdict: state.verdict, unsent: state.unsent });
+        return;
+      case "overflow":
+        this.#settle({ kind: "failed", code: "hold_overflow" });
+        return;
+      case "unknown_event":
+        this.#settle({ kind: "failed", code: "upstream_event_unknown" });
+        return;
+      default:
+        state satisfies never;
+    }
+  }
+
+  /** No last event came: what was held has been judged as whole; the answer still ends as a failure. */
+  async #afterEnd(finished: HoldState | Promise<HoldState>): Promise<void> {
+    const state = finished instanceof Promise ? await finished : finished;
+    if (this.#done) return;
+    if (state.state === "blocked") {
+      this.#react(state);
+      return;
+    }
+    const code =
+      this.#ended === "clean" || this.#ended === "unterminated" ? "upstream_truncated" : this.#ended;
+    this.#settle({ kind: "failed", code: code === "no" ? "upstream_truncated" : code });
+  }
+
+  #flush(): void {
+    if (this.#out === "") return;
+    const { response } = this.#options;
+    if (this.bytesOut === 0) this.#options.onFirstByte();
+    this.bytesOut += Buffer.byteLength(this.#out);
+    if (!response.write(this.#out)) this.#clientFull = true;
+    this.#out = "";
+  }
+
+  #setValve(): void {
+    const paused = this.#clientFull || this.#judging;
+    if (paused === this.#paused) return;
+    this.#paused = paused;
+    if (paused) this.#valve?.pause();
+    else this.#valve?.resume();
+  }
+
+  #settle(outcome: StreamOutcome): void {
+    if (this.#done) return;
+    this.#flush();
+    this.stop();
+    this.#options.onOutcome(outcome);
+  }
+}

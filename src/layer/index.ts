@@ -1,0 +1,6 @@
+/** The contract's one door: everything that a layer, the runner or the policy needs to name. */
+export * from "./layer.ts";
+export * from "./problems.ts";
+export * from "./reasons.ts";
+export * from "./text.ts";
+export * from "./verdict.ts";

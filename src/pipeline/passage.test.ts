@@ -1,0 +1,260 @@
+/** The runner by its public face: modes, rollout, sample, `when`, failures, deadlines, the verdict cache. */
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Delta, Leaf, Phase, Prompt, RequestHead, Verdict, Watch } from "../layer/index.ts";
+import { ALLOW } from "../layer/index.ts";
+import type { Seat, Snapshot } from "../policy/snapshot.ts";
+import { inRollout, Passage } from "./passage.ts";
+import { VerdictCache } from "./verdict-cache.ts";
+
+const BLOCK: Verdict = { act: "block", findings: [{ reason: "custom.test", score: 0.9 }] };
+const HEAD: RequestHead = { method: "POST", path: "/v1/chat/completions", headers: {}, address: "127.0.0.1" };
+
+function seatOf(watch: Watch | (() => Watch), more: Partial<Seat> = {}): Seat {
+  const open = typeof watch === "function" ? watch : () => watch;
+  return {
+    id: "seat",
+    use: "test",
+    mode: "enforce",
+    rollout: 100,
+    sample: 1,
+    onError: "block",
+    timeoutMs: 50,
+    when: undefined,
+    layer: { open },
+    phases: ["onRequest", "onLeaf", "onPrompt", "onResponseHead", "onChunk", "onEnd"] satisfies Phase[],
+    holdMax: 0,
+    fingerprint: "f",
+    ...more,
+  };
+}
+
+function passageOf(seats: readonly Seat[], cache = new VerdictCache({ entriesMax: 100 })): Passage {
+  const snapshot: Snapshot = {
+    revision: "test",
+    seats,
+    routes: new Set(),
+    passThrough: [],
+    unknownFields: "scan",
+    unknownEvents: "scan",
+    redaction: "[{kind}]",
+  };
+  const facts = {
+    id: "req_1",
+    dialect: "openai",
+    operation: "chat",
+    route: "openai.chat",
+    address: "127.0.0.1",
+  } as const;
+  return new Passage(snapshot, facts, cache);
+}
+
+function promptOf(turns: readonly string[]): Prompt {
+  const leaves: Leaf[] = turns.map((text, turn) => ({
+    channel: `prompt:${turn}`,
+    path: `/messages/${turn}/content`,
+    role: "user",
+    kind: "text",
+    turn,
+    text,
+  }));
+  const newestTurn = turns.length - 1;
+  return {
+    dialect: "openai",
+    operation: "chat",
+    model: "m",
+    stream: false,
+    leaves,
+    newestTurn,
+    unknown: [],
+    mediaCount: 0,
+  };
+}
+
+function delta(text: string, start = 0, final = false): Delta {
+  return { channel: "answer:0", kind: "answer", choice: 0, start, text, final };
+}
+
+describe("passage", () => {
+  it("applies what an enforcing seat wants, and stops at a block", async () => {
+    let reached = 0;
+    const second = seatOf(
+      {
+        onRequest: () => {
+          reached += 1;
+          return ALLOW;
+        },
+      },
+      { id: "second" },
+    );
+    const passage = passageOf([seatOf({ onRequest: () => BLOCK }), second]);
+    assert.equal((await passage.onRequest(HEAD)).act, "block");
+    assert.equal(reached, 0);
+    const [first, other] = passage.records();
+    assert.deepEqual([first!.state, first!.would, first!.applied], ["ran", "block", "block"]);
+    assert.equal(other!.state, "not_reached");
+  });
+
+  it("records what a shadow seat would do, and does nothing", async () => {
+    const passage = passageOf([
+      seatOf({ onRequest: () => BLOCK, onChunk: () => ({ ...ALLOW, holdFrom: 0 }) }, { mode: "shadow" }),
+    ]);
+    assert.equal(await passage.onRequest(HEAD), ALLOW);
+    const [record] = passage.records();
+    assert.deepEqual([record!.would, record!.applied], ["block", "allow"]);
+    assert.deepEqual(record!.findings, [{ reason: "custom.test", score: 0.9 }]);
+    const chunk = await passage.onChunk(delta("x"));
+    assert.equal(chunk.holdFrom, Number.POSITIVE_INFINITY, "a shadow holds nothing back");
+  });
+
+  for (const onError of ["allow", "block"] as const) {
+    const applied = onError === "block" ? "block" : "flag";
+    it(`a throw is layer.error and onError ${onError}, never allow`, async () => {
+      const boom = () => {
+        throw new Error("boom");
+      };
+      for (const watch of [{ onRequest: boom }, boom as () => Watch]) {
+        const passage = passageOf([seatOf(watch, { onError })]);
+        assert.equal((await passage.onRequest(HEAD)).act, applied);
+        const [record] = passage.records();
+        assert.deepEqual(
+          [record!.state, record!.applied, record!.findings[0]!.reason],
+          ["failed", applied, "layer.error"],
+        );
+      }
+    });
+
+    it(`a seat that is late is layer.timeout and onError ${onError}`, async () => {
+      const passage = passageOf([
+        seatOf({ onPrompt: () => new Promise(() => {}) }, { onError, timeoutMs: 5 }),
+      ]);
+      assert.equal((await passage.onPrompt(promptOf(["hi"]))).act, applied);
+      assert.equal(passage.records()[0]!.state, "timed_out");
+    });
+  }
+
+  it("a `when` that throws is the seat's failure; one that is false is a skip", async () => {
+    const failing = passageOf([
+      seatOf(
+        { onRequest: () => ALLOW },
+        {
+          when: () => {
+            throw new Error("no");
+          },
+        },
+      ),
+    ]);
+    assert.equal((await failing.onRequest(HEAD)).act, "block");
+    assert.equal(failing.records()[0]!.state, "failed");
+    const skipped = passageOf([seatOf({ onRequest: () => BLOCK }, { when: () => false })]);
+    assert.equal(await skipped.onRequest(HEAD), ALLOW);
+    assert.equal(skipped.records()[0]!.state, "skipped_when");
+  });
+
+  it("a seat outside its sample is recorded as skipped, in every phase", async () => {
+    const passage = passageOf([seatOf({ onRequest: () => BLOCK, onChunk: () => BLOCK }, { sample: 0 })]);
+    await passage.onRequest(HEAD);
+    await passage.onChunk(delta("x"));
+    assert.deepEqual([passage.records()[0]!.state, passage.records()[0]!.would], ["skipped_sample", "allow"]);
+  });
+
+  it("rollout is sticky by account, grows monotonically, and takes about its share", () => {
+    const accounts = Array.from({ length: 4000 }, (_, i) => `org-${i}`);
+    let before = new Set<string>();
+    for (const rollout of [0, 1, 10, 50, 90, 100]) {
+      const inside = new Set(accounts.filter((account) => inRollout({ id: "s", rollout }, account)));
+      for (const account of before) assert.ok(inside.has(account), "who was in stays in");
+      assert.ok(
+        Math.abs(inside.size / accounts.length - rollout / 100) < 0.03,
+        `${inside.size} at ${rollout}%`,
+      );
+      before = inside;
+    }
+    const passage = passageOf([seatOf({ onRequest: () => BLOCK }, { rollout: 0 })]);
+    assert.equal(passage.onRequest(HEAD), ALLOW);
+    assert.deepEqual([passage.records()[0]!.would, passage.records()[0]!.applied], ["block", "allow"]);
+  });
+
+  it("earlier turns are answered from the cache; the newest turn is always judged", () => {
+    const judged: string[] = [];
+    const long = (name: string) => name.repeat(600);
+    const watch: Watch = {
+      onLeaf(leaf) {
+        judged.push(leaf.text[0]!);
+        if (leaf.text[0] !== "b") return ALLOW;
+        const where = { channel: leaf.channel, start: 0, end: 1 };
+        return { act: "flag", findings: [{ reason: "custom.b", score: 1, where }] };
+      },
+    };
+    const cache = new VerdictCache({ entriesMax: 10 });
+    passageOf([seatOf(watch)], cache).onPrompt(promptOf([long("a"), long("b"), long("c")]));
+    const second = passageOf([seatOf(watch)], cache);
+    second.onPrompt(promptOf([long("x"), long("a"), long("b"), long("c")]));
+    assert.deepEqual(judged, ["a", "b", "c", "x", "c"]);
+    assert.equal(
+      second.records()[0]!.findings[0]!.path,
+      "/messages/2/content",
+      "a cached finding points at its new place",
+    );
+    passageOf([seatOf(watch, { fingerprint: "other" })], cache).onPrompt(promptOf([long("a"), "z"]));
+    assert.deepEqual(judged.slice(5), ["a", "z"], "another revision of the seat judges for itself");
+  });
+
+  it("the cache is bounded", () => {
+    const cache = new VerdictCache({ entriesMax: 3 });
+    let calls = 0;
+    const leaf = (n: number) => ({ ...promptOf([`${n}`.repeat(600)]).leaves[0]! });
+    const judge = () => {
+      calls += 1;
+      return ALLOW;
+    };
+    for (let n = 1; n <= 5; n++) cache.verdict("f", leaf(n), judge);
+    for (const n of [5, 4, 3]) cache.verdict("f", leaf(n), judge);
+    assert.equal(calls, 5);
+    cache.verdict("f", leaf(1), judge);
+    assert.equal(calls, 6);
+  });
+
+  it("every opened watch hears of the end once, failed ones too", async () => {
+    const ends: string[] = [];
+    const watch = (name: string, more: Watch): Watch => ({
+      ...more,
+      onEnd: ({ cause }) => {
+        ends.push(`${name} ${cause}`);
+        return ALLOW;
+      },
+    });
+    const passage = passageOf([
+      seatOf(watch("good", { onRequest: () => ALLOW })),
+      seatOf(
+        watch("bad", {
+          onRequest: () => {
+            throw new Error("boom");
+          },
+        }),
+        { id: "bad", onError: "allow" },
+      ),
+      seatOf(watch("skipped", {}), { id: "skipped", when: () => false }),
+    ]);
+    await passage.onRequest(HEAD);
+    await passage.onEnd({ cause: "client_gone", usage: {} });
+    await passage.onEnd({ cause: "complete", usage: {} });
+    assert.deepEqual(ends, ["good client_gone", "bad client_gone"]);
+    assert.equal(passage.openWatches, 0);
+  });
+
+  it("joins the chunk verdicts of several seats and takes the smallest hold", async () => {
+    const hold = (holdFrom: number, later: boolean): Watch => ({
+      onChunk: () => (later ? Promise.resolve({ ...ALLOW, holdFrom }) : { ...ALLOW, holdFrom }),
+    });
+    for (const later of [false, true]) {
+      const passage = passageOf([
+        seatOf(hold(7, later)),
+        seatOf(hold(3, false), { id: "b" }),
+        seatOf(hold(9, later), { id: "c" }),
+      ]);
+      assert.equal((await passage.onChunk(delta("0123456789"))).holdFrom, 3);
+      assert.equal((await passage.onChunk(delta("", 10, true))).holdFrom, Number.POSITIVE_INFINITY);
+    }
+  });
+});

@@ -1,0 +1,373 @@
+/**
+ * One request's passage through the seats of one snapshot: opens watches, calls their phases in seat
+ * order, applies mode, rollout, sample, `when`, timeout and `onError`, and joins the verdicts. Layers know
+ * nothing of this; the HTTP side sees only joined, applied verdicts.
+ *
+ * Everything stays synchronous while the layers are: a promise costs only the seat that returns one.
+ */
+
+import type {
+  Act,
+  Await,
+  Delta,
+  DialectName,
+  Ending,
+  Held,
+  Identity,
+  Operation,
+  Phase,
+  Prompt,
+  RequestContext,
+  RequestHead,
+  ResponseHead,
+  Verdict,
+  Watch,
+} from "../layer/index.ts";
+import { ALLOW, compareActs, join } from "../layer/index.ts";
+import type { SeatRecord } from "../ledger/decision.ts";
+import type { RequestAttributes, Seat, Snapshot } from "../policy/snapshot.ts";
+import { SeatRun } from "./seat-run.ts";
+import type { VerdictCache } from "./verdict-cache.ts";
+
+export interface PassageFacts {
+  readonly id: string;
+  readonly dialect: DialectName;
+  readonly operation: Operation;
+  readonly route: string;
+  readonly address: string;
+}
+
+/** What `onChunk` of all seats together means for the text. */
+export interface ChunkOutcome {
+  readonly verdict: Verdict;
+  /** Smallest offset that an enforcing seat still wants held; Infinity when none does. */
+  readonly holdFrom: number;
+}
+
+const RELEASED: ChunkOutcome = Object.freeze({ verdict: ALLOW, holdFrom: Number.POSITIVE_INFINITY });
+
+export class Passage implements RequestContext {
+  readonly id: string;
+  readonly dialect: DialectName;
+  readonly operation: Operation;
+  readonly route: string;
+  readonly address: string;
+  readonly snapshot: Snapshot;
+  identity: Identity | undefined = undefined;
+  prompt: Prompt | undefined = undefined;
+  readonly #cache: VerdictCache;
+  readonly #runs: SeatRun[];
+  #chunkRunsMade: SeatRun[] | undefined;
+  #abort: AbortController | undefined;
+  #ended = false;
+
+  constructor(snapshot: Snapshot, facts: PassageFacts, cache: VerdictCache) {
+    this.id = facts.id;
+    this.dialect = facts.dialect;
+    this.operation = facts.operation;
+    this.route = facts.route;
+    this.address = facts.address;
+    this.snapshot = snapshot;
+    this.#cache = cache;
+    this.#runs = snapshot.seats.map((seat) => new SeatRun(seat));
+  }
+
+  identify(identity: Identity): void {
+    this.identity = identity;
+  }
+
+  get #chunkRuns(): SeatRun[] {
+    this.#chunkRunsMade ??= this.#runs.filter((run) => run.seat.phases.includes("onChunk"));
+    return this.#chunkRunsMade;
+  }
+
+  /** True when some seat may look at the answer's text. */
+  get judgesAnswers(): boolean {
+    return this.#chunkRuns.length > 0;
+  }
+
+  onRequest(head: RequestHead): Await<Verdict> {
+    return this.#inOrder("onRequest", (watch) => watch.onRequest?.(head) ?? ALLOW);
+  }
+
+  /** Leaves first, then whole prompts; promises run side by side, each under its own seat's deadline. */
+  onPrompt(prompt: Prompt): Await<Verdict> {
+    this.prompt = prompt;
+    if (prompt.endUser !== undefined && this.identity !== undefined) {
+      this.identity = { ...this.identity, endUser: prompt.endUser };
+    }
+    let joined: Verdict = ALLOW;
+    const pending: Promise<Verdict>[] = [];
+    for (const run of this.#runs) {
+      const { phases } = run.seat;
+      if (!phases.includes("onLeaf") && !phases.includes("onPrompt")) continue;
+      if (phases.includes("onLeaf")) {
+        joined = join(
+          joined,
+          this.#settled(this.#call(run, (watch) => this.#judgeLeaves(run, watch, prompt))),
+        );
+      }
+      if (phases.includes("onPrompt")) {
+        const outcome = this.#call(run, (watch) => watch.onPrompt?.(prompt) ?? ALLOW);
+        if (outcome instanceof Promise) pending.push(outcome);
+        else joined = join(joined, outcome);
+      }
+      if (joined.act === "block") break;
+    }
+    if (pending.length === 0) return joined;
+    return Promise.all(pending).then((verdicts) => verdicts.reduce(join, joined));
+  }
+
+  onResponseHead(head: ResponseHead): Await<Verdict> {
+    return this.#inOrder("onResponseHead", (watch) => watch.onResponseHead?.(head) ?? ALLOW);
+  }
+
+  /** The hot path of a stream: no allocation while every seat allows and holds nothing. */
+  onChunk(delta: Delta): Await<ChunkOutcome> {
+    let joined: Verdict = ALLOW;
+    let holdFrom = Number.POSITIVE_INFINITY;
+    const runs = this.#chunkRuns;
+    for (let i = 0; i < runs.length; i++) {
+      const run = runs[i]!;
+      const held = this.#callRaw(run, (watch) => watch.onChunk?.(delta) ?? ALLOW);
+      if (held instanceof Promise) return this.#chunkLater(delta, i, held, joined, holdFrom);
+      if (held === ALLOW) continue;
+      const applied = this.#note(run, held);
+      if (applied !== ALLOW) joined = join(joined, applied);
+      holdFrom = Math.min(holdFrom, this.#holdOf(run, held, delta));
+    }
+    if (joined === ALLOW && holdFrom === Number.POSITIVE_INFINITY) return RELEASED;
+    return { verdict: joined, holdFrom };
+  }
+
+  async #chunkLater(
+    delta: Delta,
+    index: number,
+    first: Promise<Held>,
+    verdict: Verdict,
+    hold: number,
+  ): Promise<ChunkOutcome> {
+    let joined = verdict;
+    let holdFrom = hold;
+    let held = await first;
+    for (let i = index; ; ) {
+      const run = this.#chunkRuns[i]!;
+      joined = join(joined, this.#note(run, held));
+      holdFrom = Math.min(holdFrom, this.#holdOf(run, held, delta));
+      i += 1;
+      if (i >= this.#chunkRuns.length) return { verdict: joined, holdFrom };
+      held = await this.#callRaw(this.#chunkRuns[i]!, (watch) => watch.onChunk?.(delta) ?? ALLOW);
+    }
+  }
+
+  /** Called once, whatever happened before; every watch that was opened hears of the end. */
+  async onEnd(ending: Ending): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const run of this.#runs) {
+      const watch = run.watch;
+      if (watch === undefined) continue;
+      if (watch.onEnd !== undefined) {
+        const outcome = this.#timed(run, watch, (open) => open.onEnd?.(ending) ?? ALLOW);
+        this.#note(run, outcome instanceof Promise ? await outcome : outcome);
+      }
+      run.watch = undefined;
+    }
+    this.#abort?.abort();
+  }
+
+  /** Watches that were opened and have not heard of the end; 0 after `onEnd`. */
+  get openWatches(): number {
+    return this.#runs.reduce((count, run) => count + (run.watch === undefined ? 0 : 1), 0);
+  }
+
+  /** Attributes for `when`; also what the decision says of the request. */
+  attributes(): RequestAttributes {
+    const { identity, prompt } = this;
+    return {
+      route: this.route,
+      dialect: this.dialect,
+      operation: this.operation,
+      address: this.address,
+      org: identity?.org ?? "",
+      project: identity?.project ?? "",
+      key: identity?.keyId ?? "",
+      model: prompt?.model ?? "",
+      stream: prompt?.stream ?? false,
+      endUser: prompt?.endUser ?? "",
+    };
+  }
+
+  records(): SeatRecord[] {
+    return this.#runs.map((run) => run.record((channel) => this.#pathOf(channel)));
+  }
+
+  /** The strictest act that was applied, and the strictest that any seat wanted. */
+  acts(): { act: Act; would: Act } {
+    let act: Act = "allow";
+    let would: Act = "allow";
+    for (const run of this.#runs) {
+      if (compareActs(run.applied, act) > 0) act = run.applied;
+      if (compareActs(run.would, would) > 0) would = run.would;
+    }
+    return { act, would };
+  }
+
+  /** Start and length of each seat's work, in ms of performance.now(), for spans. */
+  timings(): { seat: string; startedMs: number; spentMs: number }[] {
+    return this.#runs
+      .filter((run) => run.startedMs > 0)
+      .map((run) => ({ seat: run.seat.id, startedMs: run.startedMs, spentMs: run.spentMs }));
+  }
+
+  #pathOf(channel: string): string {
+    if (!channel.startsWith("prompt:")) return channel;
+    return this.prompt?.leaves[Number(channel.slice(7))]?.path ?? channel;
+  }
+
+  #judgeLeaves(run: SeatRun, watch: Watch, prompt: Prompt): Verdict {
+    let joined: Verdict = ALLOW;
+    const judge = watch.onLeaf?.bind(watch);
+    if (judge === undefined) return ALLOW;
+    for (const leaf of prompt.leaves) {
+      const earlier = leaf.turn >= 0 && leaf.turn < prompt.newestTurn;
+      const verdict = earlier ? this.#cache.verdict(run.seat.fingerprint, leaf, judge) : judge(leaf);
+      if (verdict !== ALLOW) joined = join(joined, verdict);
+    }
+    return joined;
+  }
+
+  #inOrder(
+    phase: Phase,
+    call: (watch: Watch) => Await<Verdict>,
+    from = 0,
+    joined: Verdict = ALLOW,
+  ): Await<Verdict> {
+    let sum = joined;
+    for (let i = from; i < this.#runs.length; i++) {
+      const run = this.#runs[i]!;
+      if (!run.seat.phases.includes(phase)) continue;
+      const outcome = this.#call(run, call);
+      if (outcome instanceof Promise) {
+        return outcome.then((verdict) => {
+          const next = join(sum, verdict);
+          return stops(next) ? next : this.#inOrder(phase, call, i + 1, next);
+        });
+      }
+      sum = join(sum, outcome);
+      if (stops(sum)) return sum;
+    }
+    return sum;
+  }
+
+  /** Calls one phase of one seat and notes the verdict. */
+  #call(run: SeatRun, call: (watch: Watch) => Await<Verdict>): Await<Verdict> {
+    const outcome = this.#callRaw(run, call);
+    return outcome instanceof Promise
+      ? outcome.then((verdict) => this.#note(run, verdict))
+      : outcome === ALLOW
+        ? ALLOW
+        : this.#note(run, outcome);
+  }
+
+  #callRaw(run: SeatRun, call: (watch: Watch) => Await<Held>): Await<Held> {
+    if (run.state === "not_reached") {
+      const failure = this.#open(run);
+      if (failure !== undefined) return failure;
+    }
+    // A seat that failed has given its `onError` verdict already; one that was skipped gives none.
+    if (run.state !== "ran" || run.watch === undefined) return ALLOW;
+    return this.#timed(run, run.watch, call);
+  }
+
+  #timed(run: SeatRun, watch: Watch, call: (watch: Watch) => Await<Held>): Await<Held> {
+    const startedMs = performance.now();
+    if (run.startedMs === 0) run.startedMs = startedMs;
+    try {
+      const outcome = call(watch);
+      if (outcome instanceof Promise) return this.#underDeadline(run, outcome, startedMs);
+      run.spentMs += performance.now() - startedMs;
+      return outcome;
+    } catch (error) {
+      run.spentMs += performance.now() - startedMs;
+      return run.fail("failed", error);
+    }
+  }
+
+  async #underDeadline(run: SeatRun, outcome: Promise<Held>, startedMs: number): Promise<Held> {
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<"late">((resolve) => {
+      timer = setTimeout(resolve, run.seat.timeoutMs, "late");
+    });
+    try {
+      const first = await Promise.race([outcome, deadline]);
+      return first === "late" ? run.fail("timed_out") : first;
+    } catch (error) {
+      return run.fail("failed", error);
+    } finally {
+      clearTimeout(timer);
+      run.spentMs += performance.now() - startedMs;
+    }
+  }
+
+  /** Opens the seat's watch, or notes why not; a failure to do either is the seat's verdict. */
+  #open(run: SeatRun): Held | undefined {
+    const { seat } = run;
+    try {
+      if (seat.sample < 1 && Math.random() >= seat.sample) {
+        run.state = "skipped_sample";
+        return undefined;
+      }
+      if (seat.when !== undefined && !seat.when(this.attributes())) {
+        run.state = "skipped_when";
+        return undefined;
+      }
+      this.#abort ??= new AbortController();
+      run.watch = seat.layer.open(this, this.#abort.signal);
+      run.state = "ran";
+      return undefined;
+    } catch (error) {
+      return run.fail("failed", error);
+    }
+  }
+
+  #note(run: SeatRun, verdict: Verdict): Verdict {
+    if (verdict.act === "allow") return ALLOW;
+    run.applies ??= run.seat.mode === "enforce" && inRollout(run.seat, this.identity?.org ?? this.address);
+    return run.note(verdict, run.applies);
+  }
+
+  /** Only text that an enforcing seat holds is held: a shadow changes nothing that anyone can see. */
+  #holdOf(run: SeatRun, held: Held, delta: Delta): number {
+    if (held.holdFrom === undefined || delta.final) return Number.POSITIVE_INFINITY;
+    run.applies ??= run.seat.mode === "enforce" && inRollout(run.seat, this.identity?.org ?? this.address);
+    return run.applies ? held.holdFrom : Number.POSITIVE_INFINITY;
+  }
+
+  /** `onLeaf` is synchronous by contract; `onError` of a failed seat comes back the same way. */
+  #settled(outcome: Await<Verdict>): Verdict {
+    if (outcome instanceof Promise) throw new Error("onLeaf returned a promise");
+    return outcome;
+  }
+}
+
+function stops(verdict: Verdict): boolean {
+  return verdict.act === "block" || verdict.act === "throttle";
+}
+
+/** Sticky: the same account is in or out at a given percentage, and stays in as the percentage grows. */
+export function inRollout(seat: Pick<Seat, "id" | "rollout">, account: string): boolean {
+  if (seat.rollout >= 100) return true;
+  if (seat.rollout <= 0) return false;
+  return fnv1a(`${seat.id}\u0000${account}`) % 10_000 < seat.rollout * 100;
+}
+
+/** FNV-1a, 32 bits, over UTF-16 units (parameters: Fowler, Noll, Vo), finished by a mixing step so that low bits spread. */
+function fnv1a(text: string): number {
+  let state = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) {
+    state = Math.imul(state ^ text.charCodeAt(i), 0x01000193);
+  }
+  state = Math.imul(state ^ (state >>> 16), 0x85ebca6b);
+  return (state ^ (state >>> 13)) >>> 0;
+}

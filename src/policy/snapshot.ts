@@ -1,0 +1,66 @@
+/**
+ * The compiled policy: what the pipeline runs. A snapshot is immutable; a request pins one for its whole
+ * life, and a change of policy swaps the reference for the next request.
+ */
+import type { Layer, LayerKind } from "../layer/index.ts";
+
+export type Mode = "off" | "shadow" | "enforce";
+
+/** Attributes that `when` may name; "" or 0 where not known (yet). */
+export interface RequestAttributes {
+  readonly route: string;
+  readonly dialect: string;
+  readonly operation: string;
+  readonly address: string;
+  readonly org: string;
+  readonly project: string;
+  readonly key: string;
+  /** From the body: known from `onLeaf` and `onPrompt` on. */
+  readonly model: string;
+  readonly stream: boolean;
+  readonly endUser: string;
+}
+
+export interface Seat {
+  readonly id: string;
+  /** Kind of the layer. */
+  readonly use: string;
+  /** `off` seats are not in a snapshot. */
+  readonly mode: Exclude<Mode, "off">;
+  /** 0..100: share of accounts for which `enforce` applies; sticky by account hash. */
+  readonly rollout: number;
+  /** 0..1: share of requests that the seat looks at. */
+  readonly sample: number;
+  readonly onError: "allow" | "block";
+  readonly timeoutMs: number;
+  /** Undefined: always. May throw, which counts as the seat's failure. */
+  readonly when: ((attributes: RequestAttributes) => boolean) | undefined;
+  readonly layer: Layer;
+  readonly phases: LayerKind["phases"];
+  /** UTF-16 units per channel that the seat may hold back. */
+  readonly holdMax: number;
+  /** Hash of kind, configuration and artifacts: equal fingerprints judge alike, so cached verdicts carry over. */
+  readonly fingerprint: string;
+}
+
+/** A route that is proxied byte for byte after `onRequest`; nothing in it is scanned, and the decision says so. */
+export interface PassThrough {
+  readonly path: string;
+  readonly methods: readonly string[];
+  readonly upstream: "openai" | "anthropic";
+}
+
+export interface Snapshot {
+  /** First 12 hex digits of the SHA-256 over the policy file and its artifacts. */
+  readonly revision: string;
+  readonly seats: readonly Seat[];
+  /** Route ids that are served, such as "openai.chat". */
+  readonly routes: ReadonlySet<string>;
+  readonly passThrough: readonly PassThrough[];
+  /** `scan`: judged like any text and forwarded; `refuse`: 400 `field_unknown`. */
+  readonly unknownFields: "scan" | "refuse";
+  /** `scan`: judged as text of channel kind `other`; `cut`: the answer ends with `upstream_event_unknown`. */
+  readonly unknownEvents: "scan" | "cut";
+  /** What redacted text becomes; "{kind}" is replaced by the last part of the reason. */
+  readonly redaction: string;
+}
