@@ -10,7 +10,7 @@ import { CHECKS } from "./checks.ts";
 import { readShape, type Shape } from "./shape.ts";
 
 /** Automata kept, one for each set of kinds in use. */
-export const AUTOMATA_CACHED_MAX = 8;
+const AUTOMATA_CACHED_MAX = 8;
 
 export interface Kind {
   readonly id: string;

@@ -40,7 +40,7 @@ const Config = z.strictObject({
     .default(DOCUMENTED)
     .describe("Secrets that may pass: examples from documentation. Compared whole."),
 });
-export type OutputSecretsConfig = z.infer<typeof Config>;
+type OutputSecretsConfig = z.infer<typeof Config>;
 type SecretAct = z.infer<typeof Act>;
 
 function kindsOf(config: OutputSecretsConfig): readonly Kind[] {

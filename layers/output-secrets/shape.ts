@@ -12,7 +12,7 @@
 export type UnitSet = Uint8Array;
 const OTHERS = 128;
 
-export interface Part {
+interface Part {
   readonly set: UnitSet;
   /** Equal sets have equal numbers below SETS_MAX, over all shapes. */
   readonly setId: number;

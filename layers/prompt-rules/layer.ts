@@ -37,7 +37,7 @@ const Config = z.strictObject({
     .default(true)
     .describe("Leave out base64 of images, audio and files: it holds no words that a literal could match."),
 });
-export type PromptRulesConfig = z.infer<typeof Config>;
+type PromptRulesConfig = z.infer<typeof Config>;
 
 type RuleAct = "flag" | "block" | "off";
 
@@ -74,7 +74,7 @@ function actsOf(config: PromptRulesConfig, rulebook: Rulebook): readonly RuleAct
 }
 
 /** One finding a rule: the first place where it matches. */
-export function judge(rulebook: Rulebook, acts: readonly RuleAct[], leaf: Leaf): Verdict {
+function judge(rulebook: Rulebook, acts: readonly RuleAct[], leaf: Leaf): Verdict {
   const matches = rulebook.match(leaf);
   if (matches === undefined) return ALLOW;
   const findings: Finding[] = [];

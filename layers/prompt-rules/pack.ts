@@ -59,7 +59,7 @@ const RuleSchema = z.strictObject({
   spare: Examples.describe("Texts that the rule must not match."),
 });
 
-export const PackSchema = z.strictObject({
+const PackSchema = z.strictObject({
   pack: z.string().min(1).describe("Name of the pack."),
   version: z.number().int().min(1).describe("Raised with every change."),
   roles: z

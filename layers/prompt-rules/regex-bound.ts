@@ -10,9 +10,9 @@
  */
 
 /** Most ways to match from one start: three gaps of 50 units before words of four. */
-export const WAYS_MAX = 2048;
+const WAYS_MAX = 2048;
 /** Longest possible match, UTF-16 units. */
-export const MATCH_CHARS_MAX = 400;
+const MATCH_CHARS_MAX = 400;
 
 /** Units by which branches are told apart, and how many beginnings are kept before giving up on telling. */
 const LEAD_CHARS = 12;
@@ -26,7 +26,7 @@ type Node =
   | { readonly is: "either"; readonly branches: readonly Node[] }
   | { readonly is: "repeat"; readonly part: Node; readonly least: number; readonly most: number };
 
-export interface RegexBound {
+interface RegexBound {
   readonly ways: number;
   /** Longest match in units. */
   readonly length: number;

@@ -8,16 +8,16 @@ import { compileLiterals, isWordUnit, type Literals } from "../../src/text/liter
 import { type Pack, type Rule, readPack } from "./pack.ts";
 
 /** Rulebooks kept, so that a reload which changes another seat compiles no pack again. */
-export const RULEBOOKS_CACHED_MAX = 16;
+const RULEBOOKS_CACHED_MAX = 16;
 
-export interface RuleMatch {
+interface RuleMatch {
   /** Index in `rules`. */
   readonly rule: number;
   readonly start: number;
   readonly end: number;
 }
 
-export type ReadLeaf = Pick<Leaf, "text" | "role" | "kind">;
+type ReadLeaf = Pick<Leaf, "text" | "role" | "kind">;
 
 /** A place where a rule's regex must look. */
 interface Candidate {

@@ -17,8 +17,8 @@ import { NotInstalled, type Running, VARIANTS } from "./variants.ts";
 
 /** Long enough for what a gateway puts off until after the answer (its log, its counters) to be counted. */
 const SETTLE_MS = 50;
-/** Requests before the first round, in runs: a just-in-time compiler is done after about 3,000 requests. */
-const WARM_UP_RUNS = 1.2;
+/** Runs before the first round. A gateway is compiled to the end after about 10,000 requests, not after 3,000. */
+const WARM_UP_RUNS = 6;
 
 export interface BenchOptions {
   readonly suites: readonly Suite[];

@@ -10,7 +10,7 @@ import { SUITES } from "./suites.ts";
 import { VARIANTS } from "./variants.ts";
 
 const ROUNDS_MIN = 3;
-const ROUNDS_DEFAULT = 5;
+const ROUNDS_DEFAULT = 9;
 /** `--requests` is told for the first workload; the others keep their proportion to it. */
 const REQUESTS_DEFAULT = SUITES[0]!.workloads[0]!.load.requests;
 

@@ -15,7 +15,7 @@ export interface Run extends LoadResult {
 
 export interface Workload {
   readonly name: string;
-  /** `requests` is multiplied by `--requests`' share of the default, and is at least `connections`. */
+  /** `requests` is multiplied by what `--requests` is to its default, and is at least `connections`. */
   readonly load: Load;
   /** Figures of one run; the report takes the median of the rounds. */
   figures(run: Run): Readonly<Record<string, number>>;
@@ -49,7 +49,7 @@ export const SUITES: readonly Suite[] = [
     workloads: [
       {
         name: "chat, 16 connections",
-        load: { connections: 16, requests: 2500, events: 0 },
+        load: { connections: 16, requests: 1500, events: 0 },
         figures: (run) => ({
           cpuMicrosPerRequest: run.cpuMicros / run.load.requests,
           requestsPerSecond: run.load.requests / run.seconds,
@@ -59,7 +59,7 @@ export const SUITES: readonly Suite[] = [
       },
       {
         name: "chat, 1 connection",
-        load: { connections: 1, requests: 250, events: 0 },
+        load: { connections: 1, requests: 150, events: 0 },
         figures: (run) => ({ firstByteP50Ms: percentile(run.firstWordMs, 0.5) }),
       },
     ],
@@ -100,7 +100,7 @@ export const SUITES: readonly Suite[] = [
     workloads: [
       {
         name: "200 events, 8 connections",
-        load: { connections: 8, requests: 48, events: 200 },
+        load: { connections: 8, requests: 32, events: 200 },
         figures: (run) => ({
           cpuMicrosPerEvent: run.cpuMicros / (run.load.requests * run.load.events),
           readsPerEvent: run.reads / (run.load.requests * run.load.events),
@@ -108,7 +108,7 @@ export const SUITES: readonly Suite[] = [
       },
       {
         name: "5 events, 1 connection",
-        load: { connections: 1, requests: 60, events: 5 },
+        load: { connections: 1, requests: 40, events: 5 },
         figures: (run) => ({ streamFirstByteP50Ms: percentile(run.firstWordMs, 0.5) }),
       },
     ],

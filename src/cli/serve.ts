@@ -45,7 +45,9 @@ export async function runServe(args: readonly string[]): Promise<number> {
       dataDir: resolve(options.data ?? config.data),
       env: process.env,
       adminToken,
-      bootstrapKey: process.env["SALLYPORT_BOOTSTRAP_KEY"] || undefined,
+      // Nothing of value stands behind the simulator: each start may have a key that works, and says it.
+      bootstrapKey:
+        process.env["SALLYPORT_BOOTSTRAP_KEY"] || (simulator === undefined ? undefined : demoKey()),
     });
     greet(sallyport, config, simulator?.url, configDir, adminToken);
     await untilSignal();
@@ -58,6 +60,10 @@ export async function runServe(args: readonly string[]): Promise<number> {
     await simulator?.close();
     return 1;
   }
+}
+
+function demoKey(): string {
+  return `sp-demo-${randomBytes(18).toString("base64url")}`;
 }
 
 interface ServeOptions {

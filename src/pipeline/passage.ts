@@ -46,6 +46,9 @@ export interface ChunkOutcome {
 
 const RELEASED: ChunkOutcome = Object.freeze({ verdict: ALLOW, holdFrom: Number.POSITIVE_INFINITY });
 
+/** One object for all: an abort without a reason makes an exception, with its stack, for every request. */
+const REQUEST_OVER = new Error("the request is over");
+
 export class Passage implements RequestContext {
   readonly id: string;
   readonly dialect: DialectName;
@@ -173,7 +176,7 @@ export class Passage implements RequestContext {
       }
       run.watch = undefined;
     }
-    this.#abort?.abort();
+    this.#abort?.abort(REQUEST_OVER);
   }
 
   /** Watches that were opened and have not heard of the end; 0 after `onEnd`. */

@@ -11,7 +11,7 @@ import { eventually, type House, KEY, openHouse, policyWith, seeded } from "../s
 
 const SEED = Number(process.env["SALLYPORT_TEST_SEED"] ?? Date.now() % 1_000_000);
 const CLIENTS = 1_000;
-const AT_ONCE = 20;
+const AT_ONCE = 10;
 /** Left out of the timing: code that has not run yet is slow, and says nothing of cancelling. */
 const WARM_UP = 100;
 
