@@ -99,7 +99,7 @@ export async function openSallyport(options: SallyportOptions) {
     current: () => policy.current(),
     pin: () => policy.pin(),
     unpin: (snapshot) => policy.unpin(snapshot),
-    record: (decision) => spool.append(decision),
+    record: (decision, written) => spool.enqueue(decision, written),
     recording: () => spool.accepting,
   };
 

@@ -39,7 +39,7 @@ test("the layer identifies the caller before the next seat runs", async () => {
     identify: (identity: Identity) => identified.push(identity),
   } as unknown as RequestContext;
   const head = { method: "POST", path: "/v1/chat/completions", headers: {}, address: "127.0.0.1" };
-  const watch = layer.open(request, new AbortController().signal);
+  const watch = layer.open(request);
   assert.equal((await watch.onRequest?.({ ...head, credential: "sp-live" }))?.act, "allow");
   assert.deepEqual(identified, [owner("key_live")]);
   assert.equal((await watch.onRequest?.(head))?.act, "block");

@@ -91,7 +91,7 @@ interface Reading {
 }
 
 function read(text: string, cuts: readonly number[], watched = layer): Reading {
-  const watch = watched.open({} as RequestContext, new AbortController().signal);
+  const watch = watched.open({} as RequestContext);
   const spans: { reason: string; start: number; end: number }[] = [];
   const released = new Array<boolean>(text.length).fill(false);
   let from = 0;
@@ -220,7 +220,7 @@ test("random texts at random cuts: the same spans, nothing of them leaves", () =
 test("prose is not held: the shared ALLOW, and little waits", () => {
   const prose =
     "The task-force asked whether desks are risky. It is a keynote; please skim the assets. ".repeat(40);
-  const watch = layer.open({} as RequestContext, new AbortController().signal);
+  const watch = layer.open({} as RequestContext);
   let waiting = 0;
   for (let start = 0; start < prose.length; start += 5) {
     const text = prose.slice(start, start + 5);
@@ -240,7 +240,7 @@ test("prose is not held: the shared ALLOW, and little waits", () => {
 
 test("channels do not mix", () => {
   const secret = fill("ghp_{alnum:36}");
-  const watch = layer.open({} as RequestContext, new AbortController().signal);
+  const watch = layer.open({} as RequestContext);
   const send = (channel: string, start: number, text: string, final = false) =>
     watch.onChunk?.({ channel, kind: "answer", choice: 0, start, text, final }) as Held;
   assert.equal(send("answer:0", 0, secret.slice(0, 20)).holdFrom, 0);
@@ -254,7 +254,7 @@ test("acts by kind; the strictest wins; flagged text is not redacted", () => {
   const text = `${fill("ghp_{alnum:36}")} ${fill("AKIA{upper:16}")}`;
   const send = (config: unknown) =>
     compile(config)
-      .open({} as RequestContext, new AbortController().signal)
+      .open({} as RequestContext)
       .onChunk?.({ channel: "a", kind: "answer", choice: 0, start: 0, text, final: true }) as Held;
   assert.equal(send({ act: "block" }).act, "block");
   assert.equal(send({ kinds: { "aws-access-key": "block" } }).act, "block");
@@ -305,7 +305,7 @@ test("hostile runs take linear time, whole and in small pieces", () => {
   ]) {
     const text = unit.repeat(Math.ceil(1_000_000 / unit.length));
     for (const size of [text.length, 64]) {
-      const watch = layer.open({} as RequestContext, new AbortController().signal);
+      const watch = layer.open({} as RequestContext);
       const begin = performance.now();
       for (let start = 0; start < text.length; start += size) {
         const end = start + size;

@@ -41,7 +41,7 @@ function open(packs: Readonly<Record<string, string>>, config: object = {}) {
     promptRules.config.parse({ packs: Object.keys(packs), ...config }),
     ports,
   );
-  const watch = layer.open({} as RequestContext, new AbortController().signal);
+  const watch = layer.open({} as RequestContext);
   return (given: Leaf) => watch.onLeaf?.(given) ?? ALLOW;
 }
 

@@ -44,7 +44,7 @@ test("the layer takes one point a request, from a port that answers at once or l
     const request = { identity: IDENTITY, address: "192.0.2.7" } as RequestContext;
     const acts: (Verdict["act"] | undefined)[] = [];
     for (let i = 0; i < 3; i++) {
-      const watch = layer.open(request, new AbortController().signal);
+      const watch = layer.open(request);
       acts.push((await watch.onRequest?.({} as RequestHead))?.act);
     }
     assert.deepEqual(acts, ["allow", "allow", "throttle"]);

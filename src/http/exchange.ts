@@ -43,6 +43,7 @@ const NO_ROUTE: RouteKind = {
 };
 /** How long an upstream may take to close its answer after its last event, before it is cut off. */
 const AFTER_END_MS = 1_000;
+const JOINED_BYTES_MAX = 16_384;
 /** Body bytes that are read and dropped after an early refusal, to keep the connection. */
 const UNREAD_BYTES_MAX = 65_536;
 
@@ -50,7 +51,18 @@ const UNREAD_BYTES_MAX = 65_536;
 interface LastWords {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly bytes: Buffer;
+  readonly body: string | Buffer;
+  /** Of `body`, in bytes. */
+  readonly length: number;
+}
+
+function lastWords(
+  status: number,
+  body: string | Buffer,
+  headers?: Readonly<Record<string, string>>,
+): LastWords {
+  const length = typeof body === "string" ? Buffer.byteLength(body) : body.length;
+  return headers === undefined ? { status, body, length } : { status, headers, body, length };
 }
 
 export class Exchange {
@@ -350,8 +362,9 @@ export class Exchange {
   }
 
   async #wholeAnswer(status: number, headers: Record<string, string>, bytes: Buffer): Promise<void> {
-    const parsed = parseAnswer(bytes);
-    if (parsed === undefined) {
+    const text = decode(bytes);
+    const parsed = text === undefined ? undefined : parse(text);
+    if (text === undefined || parsed === undefined) {
       if (status < 300) return this.#fail(problem("upstream_body"));
       return this.#sendUpstreamError(status, headers);
     }
@@ -365,11 +378,14 @@ export class Exchange {
     if (judged === "blocked") {
       const withheld = status < 300 ? reading.withheld() : undefined;
       if (withheld === undefined) return this.#fail(problem("answer_refused"));
-      return this.#conclude("answer_blocked", { status, headers, bytes: Buffer.from(withheld) });
+      return this.#conclude("answer_blocked", lastWords(status, withheld, headers));
     }
     const cause: Cause = status < 300 ? "complete" : "upstream_error";
-    const out = judged === undefined ? bytes : Buffer.from(reading.rewrite(judged));
-    this.#conclude(cause, { status, headers, bytes: out });
+    if (judged !== undefined)
+      return this.#conclude(cause, lastWords(status, reading.rewrite(judged), headers));
+    // A short text joins the head in one write; a long one is not worth encoding again.
+    const body = bytes.length <= JOINED_BYTES_MAX ? text : bytes;
+    this.#conclude(cause, { status, headers, body, length: bytes.length });
   }
 
   /** Undefined: nothing to change. */
@@ -381,27 +397,27 @@ export class Exchange {
   /** An error of the upstream that is not JSON keeps its status and gets a body in the client's dialect. */
   #sendUpstreamError(status: number, headers: Record<string, string>): void {
     const body = this.#errorBody(problem("upstream_error"), status);
-    this.#conclude("upstream_error", { status, headers, bytes: Buffer.from(body) });
+    this.#conclude("upstream_error", lastWords(status, body, headers));
   }
 
   #send(last: LastWords): void {
-    const { status, headers, bytes } = last;
+    const { status, headers, body, length } = last;
     if (headers === undefined) {
-      this.#response.end(bytes);
+      this.#response.end(body);
       return;
     }
     this.#response.writeHead(status, {
       ...headers,
       "content-type": "application/json",
-      "content-length": bytes.length,
+      "content-length": length,
       "x-sallyport-request-id": this.#id,
     });
-    this.#response.end(bytes);
+    this.#response.end(body);
   }
 
   /** The end of a stream whose head was sent. */
   #lastEvents(text: string): LastWords {
-    return { status: this.#response.statusCode, bytes: Buffer.from(text) };
+    return lastWords(this.#response.statusCode, text);
   }
 
   #markFirstByte(): void {
@@ -430,7 +446,7 @@ export class Exchange {
     // Node reads off a short unread body so that the connection serves on; a long one is not worth it.
     const { complete, headers: sent } = this.#request;
     if (!complete && !(Number(sent["content-length"]) <= UNREAD_BYTES_MAX)) headers["connection"] = "close";
-    return { status, headers, bytes: Buffer.from(this.#errorBody(fault, status)) };
+    return lastWords(status, this.#errorBody(fault, status), headers);
   }
 
   #errorBody(fault: Problem, status: number): string {
@@ -455,19 +471,26 @@ export class Exchange {
     clearTimeout(this.#totalTimer);
     this.#relay?.stop();
     if (this.#holdBack !== undefined) this.#usage = this.#holdBack.usage;
-    this.#bytesOut = (this.#relay?.bytesOut ?? 0) + (last?.bytes.length ?? 0);
-    const record = () => this.#record(cause, last);
-    this.#passage.onEnd({ cause, usage: this.#usage }).then(record, record);
+    this.#bytesOut = (this.#relay?.bytesOut ?? 0) + (last?.length ?? 0);
+    const ended = this.#passage.onEnd({ cause, usage: this.#usage });
+    if (ended === undefined) this.#record(cause, last);
+    else ended.then(() => this.#record(cause, last), this.#crash);
   }
 
   #record(cause: Cause, last: LastWords | undefined): void {
-    if (last !== undefined && last.bytes.length > 0) this.#markFirstByte();
+    if (last !== undefined && last.length > 0) this.#markFirstByte();
     const { headersSent, statusCode } = this.#response;
     const status = last?.status ?? (headersSent ? statusCode : 0);
     const decision = this.#decision(cause, status);
-    this.#services.record(decision);
     this.#response.off("close", this.#onClose);
-    if (last !== undefined) this.#send(last);
+    this.#services.record(decision, () => {
+      if (last !== undefined) this.#send(last);
+      this.#observe(decision);
+      this.#services.unpin(this.#snapshot);
+    });
+  }
+
+  #observe(decision: Decision): void {
     const stream = this.#holdBack;
     this.#services.observer.ended(
       decision,
@@ -481,7 +504,6 @@ export class Exchange {
       },
       this.#trace,
     );
-    this.#services.unpin(this.#snapshot);
   }
 
   #decision(cause: Cause, status: number): Decision {
@@ -548,9 +570,17 @@ function isJson(contentType: string | undefined): boolean {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-function parseAnswer(bytes: Buffer): Json | undefined {
+function decode(bytes: Buffer): string | undefined {
   try {
-    return JSON.parse(utf8.decode(bytes)) as Json;
+    return utf8.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function parse(text: string): Json | undefined {
+  try {
+    return JSON.parse(text) as Json;
   } catch {
     return undefined;
   }

@@ -208,9 +208,10 @@ export class Proxied {
       upstreamMs: null,
       traceId: undefined,
     });
-    this.#services.record(decision);
-    this.#services.observer.ended(decision, { seatTimings: [], startedMs }, undefined);
-    this.#services.unpin(snapshot);
+    this.#services.record(decision, () => {
+      this.#services.observer.ended(decision, { seatTimings: [], startedMs }, undefined);
+      this.#services.unpin(snapshot);
+    });
   }
 }
 

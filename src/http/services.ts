@@ -60,8 +60,8 @@ export interface Services {
   /** The snapshot for a new request, and its release when the request is over. */
   pin(): Snapshot;
   unpin(snapshot: Snapshot): void;
-  /** Writes the decision before the answer's last byte; false when it could not be kept. */
-  record(decision: Decision): boolean;
+  /** Writes the decision, then calls `written`: the answer's last bytes go only then. */
+  record(decision: Decision, written: () => void): void;
   /** False while the spool takes nothing and the operator wants requests refused then. */
   recording(): boolean;
 }

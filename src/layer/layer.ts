@@ -40,6 +40,8 @@ export interface RequestContext {
   readonly address: string;
   /** Set by the layer that knows who is calling (`auth`); undefined before. */
   readonly identity: Identity | undefined;
+  /** Aborted when the request is over; made when it is first asked for, as most layers have nothing to stop. */
+  readonly signal: AbortSignal;
   /** Tells the runner, and the seats after this one, who is calling. */
   identify(identity: Identity): void;
 }
@@ -79,7 +81,7 @@ export type Phase = keyof Watch;
 
 /** Compiled, immutable, shared by all requests of one snapshot. State lives in ports keyed by seat, never here. */
 export interface Layer {
-  open(request: RequestContext, signal: AbortSignal): Watch;
+  open(request: RequestContext): Watch;
   dispose?(): Promise<void>;
 }
 

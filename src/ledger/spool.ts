@@ -68,6 +68,11 @@ export interface SpoolStats {
 export interface Spool {
   /** False when the record could not be kept. Never throws. */
   append(decision: Decision): boolean;
+  /**
+   * Records it together with all others of this turn of the event loop, in one write, and then calls
+   * `written`, also when the record could not be kept (which is counted). Never throws.
+   */
+  enqueue(decision: Decision, written: () => void): void;
   /** False while records are lost and `onFull` asks for requests to be refused then. */
   readonly accepting: boolean;
   stats(): SpoolStats;
@@ -79,6 +84,15 @@ export interface Spool {
 /** A longer record is written with its strings cut to `STRING_UNITS_MAX`. */
 const RECORD_BYTES_MAX = 65_536;
 const STRING_UNITS_MAX = 256;
+
+/** Records that wait for the end of a turn of the event loop; one more writes them at once. */
+const BATCH_RECORDS_MAX = 64;
+
+/** One line of JSON, with long strings cut where it would not fit a record otherwise. */
+function lineOf(decision: Decision): string {
+  const line = `${JSON.stringify(decision)}\n`;
+  return line.length * 3 <= RECORD_BYTES_MAX ? line : `${JSON.stringify(decision, clip)}\n`;
+}
 
 export function openSpool(options: SpoolOptions): Spool {
   if (options.totalBytesMax < 2 * options.segmentBytes) {
@@ -102,7 +116,7 @@ class FileSpool implements Spool {
   readonly #disk: SpoolDisk;
   /** Closed segments, oldest first. */
   readonly #closed: { readonly sequence: number; readonly bytes: number }[];
-  readonly #scratch = Buffer.allocUnsafeSlow(RECORD_BYTES_MAX);
+  readonly #scratch = Buffer.allocUnsafeSlow(2 * RECORD_BYTES_MAX);
   #fd = -1;
   #sequence: number;
   /** Bytes of whole records in the open segment. */
@@ -115,6 +129,7 @@ class FileSpool implements Spool {
   #torn = 0;
   #lastError = "";
   #isShut = false;
+  #waiting: { readonly line: string; readonly written: () => void }[] = [];
 
   constructor(options: SpoolOptions, lock: LockAttempt & { held: true }) {
     this.#options = options;
@@ -134,21 +149,40 @@ class FileSpool implements Spool {
   }
 
   append(decision: Decision): boolean {
-    if (this.#isShut) return this.#lose();
-    let line = `${JSON.stringify(decision)}\n`;
+    return this.#write(lineOf(decision), 1);
+  }
+
+  enqueue(decision: Decision, written: () => void): void {
+    this.#waiting.push({ line: lineOf(decision), written });
+    if (this.#waiting.length === 1) setImmediate(this.#flush);
+    else if (this.#waiting.length >= BATCH_RECORDS_MAX) this.#flush();
+  }
+
+  /** Everything that came in this turn of the event loop goes in one write. */
+  readonly #flush = (): void => {
+    const batch = this.#waiting;
+    if (batch.length === 0) return;
+    this.#waiting = [];
+    let lines = "";
+    for (const { line } of batch) lines += line;
+    this.#write(lines, batch.length);
+    for (const { written } of batch) written();
+  };
+
+  #write(lines: string, records: number): boolean {
+    if (this.#isShut) return this.#lose(records);
     let bytes = this.#scratch;
     let length: number;
-    if (line.length * 3 <= RECORD_BYTES_MAX) {
-      length = bytes.write(line);
+    if (lines.length * 3 <= bytes.length) {
+      length = bytes.write(lines);
     } else {
-      line = `${JSON.stringify(decision, clip)}\n`;
-      bytes = Buffer.from(line);
+      bytes = Buffer.from(lines);
       length = bytes.length;
     }
     try {
       if (this.#closedBytes + this.#size + length > this.#options.totalBytesMax && !this.#makeRoom(length)) {
         this.#become("full", `${this.#options.totalBytesMax} bytes of unread segments`);
-        return this.#lose();
+        return this.#lose(records);
       }
       if (this.#fd < 0 || (this.#size > 0 && this.#size + length > this.#options.segmentBytes)) {
         this.#rotate();
@@ -157,10 +191,10 @@ class FileSpool implements Spool {
     } catch (error) {
       this.#lastError = error instanceof Error ? error.message : String(error);
       this.#become("failing", this.#lastError);
-      return this.#lose();
+      return this.#lose(records);
     }
     this.#size += length;
-    this.#appended += 1;
+    this.#appended += records;
     if (this.#state === "failing" || this.#state === "full") this.#become("ok", "records are kept again");
     return true;
   }
@@ -189,13 +223,14 @@ class FileSpool implements Spool {
 
   close(): void {
     if (this.#isShut) return;
+    this.#flush();
     this.#isShut = true;
     this.#retire();
     this.#lock.release();
   }
 
-  #lose(): false {
-    this.#dropped += 1;
+  #lose(records: number): false {
+    this.#dropped += records;
     return false;
   }
 

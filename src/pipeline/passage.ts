@@ -75,6 +75,12 @@ export class Passage implements RequestContext {
     this.#runs = snapshot.seats.map((seat) => new SeatRun(seat));
   }
 
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#ended) this.#abort.abort(REQUEST_OVER);
+    return this.#abort.signal;
+  }
+
   identify(identity: Identity): void {
     this.identity = identity;
   }
@@ -164,19 +170,24 @@ export class Passage implements RequestContext {
   }
 
   /** Called once, whatever happened before; every watch that was opened hears of the end. */
-  async onEnd(ending: Ending): Promise<void> {
-    if (this.#ended) return;
+  onEnd(ending: Ending): Await<void> {
+    if (this.#ended) return undefined;
     this.#ended = true;
+    const pending: Promise<Verdict>[] = [];
     for (const run of this.#runs) {
       const watch = run.watch;
       if (watch === undefined) continue;
-      if (watch.onEnd !== undefined) {
-        const outcome = this.#timed(run, watch, (open) => open.onEnd?.(ending) ?? ALLOW);
-        this.#note(run, outcome instanceof Promise ? await outcome : outcome);
-      }
       run.watch = undefined;
+      if (watch.onEnd === undefined) continue;
+      const outcome = this.#timed(run, watch, (open) => open.onEnd?.(ending) ?? ALLOW);
+      if (outcome instanceof Promise) pending.push(outcome.then((verdict) => this.#note(run, verdict)));
+      else this.#note(run, outcome);
     }
-    this.#abort?.abort(REQUEST_OVER);
+    if (pending.length === 0) {
+      this.#abort?.abort(REQUEST_OVER);
+      return undefined;
+    }
+    return Promise.all(pending).then(() => this.#abort?.abort(REQUEST_OVER));
   }
 
   /** Watches that were opened and have not heard of the end; 0 after `onEnd`. */
@@ -325,8 +336,7 @@ export class Passage implements RequestContext {
         run.state = "skipped_when";
         return undefined;
       }
-      this.#abort ??= new AbortController();
-      run.watch = seat.layer.open(this, this.#abort.signal);
+      run.watch = seat.layer.open(this);
       run.state = "ran";
       return undefined;
     } catch (error) {

@@ -4,7 +4,7 @@
  * (`sallyport keys`) are seen through a watch on the folder with a poll behind it; a file that cannot be
  * read leaves the last good keys in place.
  */
-import { randomInt, timingSafeEqual } from "node:crypto";
+import { hash, randomBytes, randomInt, timingSafeEqual } from "node:crypto";
 import { type FSWatcher, mkdirSync, statSync, watch } from "node:fs";
 import { basename, join } from "node:path";
 import type { Identities, Identity, KeyLookup } from "../layer/index.ts";
@@ -80,6 +80,9 @@ class FileIdentities implements IdentityStore {
   readonly #pepperPrint: string;
   readonly #onProblem: ((problem: string | undefined) => void) | undefined;
   #byHash: ReadonlyMap<string, Entry> = new Map();
+  /** Keys found since the file was last read: never more than the file holds. */
+  readonly #found = new Map<string, Entry>();
+  readonly #salt = randomBytes(32).toString("base64url");
   #version = "";
   #problem: string | undefined;
   #watcher: FSWatcher | undefined;
@@ -95,13 +98,24 @@ class FileIdentities implements IdentityStore {
 
   find(presented: string): KeyLookup {
     if (presented.length === 0 || presented.length > PRESENTED_UNITS_MAX) return UNKNOWN;
-    const digest = this.#pepper.digest(presented);
-    const entry = this.#byHash.get(digest.toString("base64url"));
-    if (entry === undefined || !timingSafeEqual(entry.digest, digest)) return UNKNOWN;
+    const entry = this.#entryOf(presented);
+    if (entry === undefined) return UNKNOWN;
     if (entry.active.state === "active" && Date.now() >= entry.expiresMs) {
       return { state: "expired", identity: entry.active.identity };
     }
     return entry.active;
+  }
+
+  /** A key that was found once is known again by one plain hash under this process's salt; its state is not kept. */
+  #entryOf(presented: string): Entry | undefined {
+    const print = hash("sha256", this.#salt + presented, "base64url");
+    const known = this.#found.get(print);
+    if (known !== undefined) return known;
+    const digest = this.#pepper.digest(presented);
+    const entry = this.#byHash.get(digest.toString("base64url"));
+    if (entry === undefined || !timingSafeEqual(entry.digest, digest)) return undefined;
+    this.#found.set(print, entry);
+    return entry;
   }
 
   list(): readonly KeyListing[] {
@@ -156,6 +170,7 @@ class FileIdentities implements IdentityStore {
     // First the version: a change during the read is then seen by the next poll.
     const version = versionOf(this.#path);
     const file = readKeysFile(this.#path, this.#pepperPrint);
+    this.#found.clear();
     this.#byHash = new Map(file?.keys.map((record) => [record.hash, entryOf(record)]));
     this.#version = version;
   }

@@ -294,6 +294,27 @@ describe("http", () => {
     }
   });
 
+  it("an answer that takes too long is upstream_total_timeout, streamed or not", async () => {
+    const own = await openHouse({ policy: NO_SEATS, gateway: { timeouts: { totalMs: 250 } } });
+    try {
+      own.simulator.setScript(
+        { text: "word ".repeat(100), eventGapMs: 20, firstByteDelayMs: 10 },
+        "slow-stream",
+      );
+      own.simulator.setScript({ firstByteDelayMs: 5_000 }, "slow-head");
+      const send = async (name: string, stream: boolean) => {
+        const init = { method: "POST", headers: AUTH, body: model(name, { stream }) };
+        return (await fetch(`${own.url}/v1/chat/completions`, init)).text();
+      };
+      const events = (await send("slow-stream", true)).split("\n\n").filter((event) => event !== "");
+      assert.match(events.at(-1)!, /upstream_total_timeout/);
+      assert.equal(codeOf(await send("slow-head", false)), "upstream_total_timeout");
+      await eventually(() => assert.equal(own.simulator.openStreams(), 0, "the upstream was cancelled"));
+    } finally {
+      await own.close();
+    }
+  });
+
   it("drains: running answers end, new connections are refused", async () => {
     const own = await openHouse({ policy: NO_SEATS });
     await fetch(`${own.simulator.url}/_script?model=slow`, {
