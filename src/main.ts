@@ -126,6 +126,7 @@ export async function openSallyport(options: SallyportOptions) {
     connectionsMax: limits.connectionsMax,
     headersMs: timeouts.headersMs,
     keepAliveMs: timeouts.keepAliveMs,
+    bodyMs: timeouts.bodyMs,
     idleMs: timeouts.idleMs,
     onRejected: (code) => metrics.rejected(code),
   });

@@ -28,7 +28,7 @@ export interface EventReading {
   readonly closes: readonly Channel[];
   /** The last event of a well-formed answer (`[DONE]`, `message_stop`, `response.completed` ...). */
   readonly terminal: boolean;
-  /** False for an event kind that the dialect does not model, or data that is not JSON: its text is then one segment of kind `other`. */
+  /** False for an event kind that the dialect does not model, or data that is not JSON: its text is then of kind `other`, on channels that go on through the stream. */
   readonly modelled: boolean;
   readonly usage?: Usage;
   /** Set when the upstream itself reports an error inside the stream. */

@@ -6,11 +6,10 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Dispatcher } from "undici";
-import type { AnswerReading, AnswerStream, Dialect, Json } from "../dialect/dialect.ts";
+import type { AnswerReading, AnswerStream, Json } from "../dialect/dialect.ts";
 import {
   type Await,
   type Cause,
-  PROBLEMS,
   type Problem,
   type ProblemCode,
   type Prompt,
@@ -24,15 +23,16 @@ import { Passage } from "../pipeline/passage.ts";
 import { redactPrompt, withRedactions } from "../pipeline/whole-text.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { admitJson, replaceStrings } from "../wire/json-admission.ts";
-import { encodeSse } from "../wire/sse.ts";
+import { readAnswerJson } from "../wire/json-answer.ts";
+import { type AnswerHead, AnswerIntake, mediaType } from "./answer-intake.ts";
 import { readBody } from "./body.ts";
 import { decisionOf } from "./decide.ts";
-import { clientHeaders, credentialOf, readHeaders, upstreamHeaders } from "./headers.ts";
+import { credentialOf, readHeaders, upstreamHeaders } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
+import { type LastWords, Reply } from "./reply.ts";
 import { matchRoute, type RouteKind, type Target } from "./routes.ts";
 import type { Services, Trace } from "./services.ts";
 import { type StreamOutcome, StreamRelay } from "./stream-relay.ts";
-import { upstreamProblem } from "./upstream.ts";
 
 const NO_ROUTE: RouteKind = {
   id: "none",
@@ -43,27 +43,8 @@ const NO_ROUTE: RouteKind = {
 };
 /** How long an upstream may take to close its answer after its last event, before it is cut off. */
 const AFTER_END_MS = 1_000;
+/** A short text joins the head of an answer in one write; a longer one is not worth encoding again. */
 const JOINED_BYTES_MAX = 16_384;
-/** Body bytes that are read and dropped after an early refusal, to keep the connection. */
-const UNREAD_BYTES_MAX = 65_536;
-
-/** What the client still gets when a request is over: a whole answer (with headers), or the end of a stream. */
-interface LastWords {
-  readonly status: number;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body: string | Buffer;
-  /** Of `body`, in bytes. */
-  readonly length: number;
-}
-
-function lastWords(
-  status: number,
-  body: string | Buffer,
-  headers?: Readonly<Record<string, string>>,
-): LastWords {
-  const length = typeof body === "string" ? Buffer.byteLength(body) : body.length;
-  return headers === undefined ? { status, body, length } : { status, headers, body, length };
-}
 
 export class Exchange {
   readonly #services: Services;
@@ -74,7 +55,7 @@ export class Exchange {
   readonly #at = new Date().toISOString();
   readonly #address: string;
   #route: RouteKind = NO_ROUTE;
-  #dialect: Dialect;
+  readonly #reply: Reply;
   #snapshot: Snapshot;
   #opened: Passage | undefined;
   #trace: Trace | undefined;
@@ -98,7 +79,12 @@ export class Exchange {
     this.#response = response;
     this.#address = request.socket.remoteAddress ?? "";
     this.#snapshot = services.pin();
-    this.#dialect = services.dialects.openai;
+    this.#reply = new Reply(services.dialects.openai, {
+      id: this.#id,
+      request,
+      response,
+      idleMs: services.timeouts.idleMs,
+    });
   }
 
   /** Never rejects: a throw in here is our own fault and ends the request as `internal`. */
@@ -114,6 +100,16 @@ export class Exchange {
   /** Ends the exchange from outside: the gateway's time to drain is over. */
   cut(code: ProblemCode): void {
     this.#fail(problem(code));
+  }
+
+  /** The request's body turned out malformed on the wire: an answer says so, unless one is under way. */
+  cutBody(): void {
+    if (this.#response.headersSent) {
+      this.#request.socket.destroy();
+      return;
+    }
+    this.#response.shouldKeepAlive = false;
+    this.#fail(problem("body_incomplete"));
   }
 
   /** Made when it is first needed: by then the route is known, or the request has none. */
@@ -134,11 +130,11 @@ export class Exchange {
     this.#trace = this.#services.observer.began(headers);
     const match = matchRoute(method, url, "anthropic-version" in headers);
     if (match.found !== "route") {
-      this.#dialect = this.#services.dialects[match.dialect];
+      this.#reply.dialect = this.#services.dialects[match.dialect];
       return this.#fail(notFound(match.found, method, match.pathname));
     }
     const { route, target } = match;
-    this.#dialect = this.#services.dialects[route.dialect];
+    this.#reply.dialect = this.#services.dialects[route.dialect];
     if (!this.#snapshot.routes.has(route.id) || route.operation === "realtime") {
       return this.#fail(notFound("none", method, target.pathname));
     }
@@ -185,7 +181,7 @@ export class Exchange {
     } else if (headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0) {
       return this.#fail(problem("body_unexpected"));
     }
-    const prompt = this.#dialect.readPrompt({
+    const prompt = this.#reply.dialect.readPrompt({
       operation: route.operation,
       body,
       parameters: target.parameters,
@@ -220,99 +216,57 @@ export class Exchange {
     if (this.#trace !== undefined) forwarded.push("traceparent", this.#trace.traceparent);
     this.#calledMs = performance.now();
     const path = target.pathname + target.search;
-    upstream.dispatch(
-      { method: this.#route.method, path, headers: forwarded, body },
-      this.#answerHandler(prompt),
-    );
+    const call = { method: this.#route.method, path, headers: forwarded, body };
+    upstream.dispatch(call, this.#intake(prompt));
   }
 
-  #answerHandler(prompt: Prompt): Dispatcher.DispatchHandler {
-    let status = 0;
-    let headers: Record<string, string> = {};
-    let whole: { chunks: Buffer[]; bytes: number } | undefined;
-    return {
-      onRequestStart: (controller) => {
+  #intake(prompt: Prompt): AnswerIntake {
+    return new AnswerIntake({
+      streamWanted: prompt.stream,
+      answerBytesMax: this.#services.limits.answerBytesMax,
+      onStart: (controller) => {
         this.#controller = controller;
-        if (this.#concluded) controller.abort(new Error("client gone"));
+        if (this.#concluded) this.#abortUpstream();
       },
-      onResponseStart: (controller, statusCode, rawHeaders) => {
-        if (this.#concluded || statusCode < 200) return;
-        this.#upstreamMs = performance.now() - this.#calledMs;
-        status = statusCode;
-        headers = clientHeaders(rawHeaders);
-        const encoding = rawHeaders["content-encoding"];
-        if (encoding !== undefined && encoding !== "identity")
-          return this.#fail(problem("upstream_encoding"));
-        const type = mediaType(rawHeaders["content-type"]);
-        const streamed = type === "text/event-stream" && status < 300;
-        if (streamed && !prompt.stream) return this.#fail(problem("upstream_content_type"));
-        if (!streamed && status < 300 && type !== "application/json")
-          return this.#fail(problem("upstream_content_type"));
-        this.#answerHead(status, headers, streamed, controller, () => this.#openStream(status, headers));
-        if (!streamed) whole = { chunks: [], bytes: 0 };
-      },
-      onResponseData: (controller, chunk) => {
-        if (this.#concluded) return;
-        if (whole === undefined) {
-          this.#relay?.data(chunk, controller);
-          return;
-        }
-        whole.bytes += chunk.length;
-        if (whole.bytes > this.#services.limits.answerBytesMax)
-          return this.#fail(problem("upstream_too_large"));
-        whole.chunks.push(chunk);
-      },
-      onResponseEnd: () => {
-        if (this.#concluded) return;
-        if (whole === undefined) {
-          this.#relay?.end();
-          return;
-        }
-        const bytes = whole.chunks.length === 1 ? whole.chunks[0]! : Buffer.concat(whole.chunks, whole.bytes);
+      onHead: (head) => this.#judgeHead(head),
+      onStreamData: (chunk, valve) => this.#relay?.data(chunk, valve),
+      onStreamEnd: (failure) => this.#relay?.end(failure),
+      onWhole: ({ status, headers }, bytes) => {
         this.#wholeAnswer(status, headers, bytes).catch(this.#crash);
       },
-      onResponseError: (_controller, error) => {
-        if (this.#concluded) return;
-        const code = upstreamProblem(error, status > 0);
-        this.#detail = error.message;
-        if (this.#relay !== undefined) this.#relay.end(code);
-        else this.#fail(problem(code, { detail: error.message }));
-      },
-    };
+      onFault: (code, detail) => this.#fail(problem(code, detail === undefined ? {} : { detail })),
+    });
   }
 
-  /** `onResponseHead` of the seats; a seat that takes its time pauses the upstream meanwhile. */
-  #answerHead(
-    status: number,
-    headers: Readonly<Record<string, string>>,
-    stream: boolean,
-    controller: Dispatcher.DispatchController,
-    open: () => void,
-  ): void {
-    const settle = (verdict: Verdict) => {
-      if (this.#concluded) return;
-      if (verdict.act === "block" || verdict.act === "throttle") return this.#fail(refusalOf(verdict));
-      if (stream) open();
+  /** `onResponseHead` of the seats. */
+  #judgeHead(head: AnswerHead): Await<boolean> {
+    if (this.#concluded) return false;
+    this.#upstreamMs = performance.now() - this.#calledMs;
+    const settle = (verdict: Verdict): boolean => {
+      if (this.#concluded) return false;
+      if (verdict.act === "block" || verdict.act === "throttle") {
+        this.#fail(refusalOf(verdict));
+        return false;
+      }
+      if (head.stream) this.#openStream(head.status, head.headers);
+      return true;
     };
-    const outcome: Await<Verdict> = this.#passage.onResponseHead({ status, headers, stream });
-    if (outcome instanceof Promise) {
-      controller.pause();
-      outcome.then((verdict) => {
-        settle(verdict);
-        if (!this.#concluded) controller.resume();
-      }, this.#crash);
-      return;
-    }
-    settle(outcome);
+    const outcome = this.#passage.onResponseHead(head);
+    if (!(outcome instanceof Promise)) return settle(outcome);
+    return outcome.then(settle).catch((error: unknown) => {
+      this.#crash(error);
+      return false;
+    });
   }
 
   #openStream(status: number, headers: Readonly<Record<string, string>>): void {
     const { limits } = this.#services;
-    this.#stream = this.#dialect.openAnswerStream(this.#route.operation);
+    this.#stream = this.#reply.dialect.openAnswerStream(this.#route.operation);
     const relay = new StreamRelay({
       response: this.#response,
       eventBytesMax: limits.eventBytesMax,
       bytesMax: limits.answerBytesMax,
+      depthMax: limits.bodyDepthMax,
       onOutcome: (outcome) => this.#onStreamOutcome(outcome),
       onFirstByte: () => this.#markFirstByte(),
     });
@@ -326,13 +280,7 @@ export class Exchange {
     });
     relay.bind(this.#holdBack);
     this.#relay = relay;
-    this.#response.writeHead(status, {
-      ...headers,
-      "content-type": "text/event-stream; charset=utf-8",
-      "cache-control": "no-cache",
-      "x-sallyport-request-id": this.#id,
-    });
-    this.#response.flushHeaders();
+    this.#reply.beginStream(status, headers);
   }
 
   #onStreamOutcome(outcome: StreamOutcome): void {
@@ -342,18 +290,16 @@ export class Exchange {
         const cause: Cause = outcome.upstreamError === undefined ? "complete" : "upstream_error";
         if (outcome.upstreamError !== undefined) this.#detail = outcome.upstreamError;
         this.#letUpstreamClose();
-        this.#conclude(cause, this.#lastEvents(outcome.tail));
+        this.#conclude(cause, this.#reply.tail(outcome.tail));
         return;
       }
       case "blocked": {
-        const events = stream.ending(outcome.unsent).map(encodeSse).join("");
-        this.#conclude("answer_blocked", this.#lastEvents(events));
+        this.#conclude("answer_blocked", this.#reply.tailOf(stream.ending(outcome.unsent)));
         this.#abortUpstream();
         return;
       }
       case "failed": {
-        this.#conclude(outcome.code, this.#lastEvents(this.#failureEvents(problem(outcome.code))));
-        this.#abortUpstream();
+        this.#fail(problem(outcome.code));
         return;
       }
       default:
@@ -362,13 +308,16 @@ export class Exchange {
   }
 
   async #wholeAnswer(status: number, headers: Record<string, string>, bytes: Buffer): Promise<void> {
-    const text = decode(bytes);
-    const parsed = text === undefined ? undefined : parse(text);
-    if (text === undefined || parsed === undefined) {
-      if (status < 300) return this.#fail(problem("upstream_body"));
-      return this.#sendUpstreamError(status, headers);
+    if (this.#concluded) return;
+    const decoded = decode(bytes);
+    const read =
+      decoded === undefined ? "not_json" : readAnswerJson(decoded, this.#services.limits.bodyDepthMax);
+    if (typeof read === "string") {
+      if (status < 300) return this.#fail(problem("upstream_body", { detail: read }));
+      return this.#conclude("upstream_error", this.#reply.upstreamError(status, headers));
     }
-    const reading = this.#dialect.readAnswer(this.#route.operation, parsed);
+    const { value, text } = read;
+    const reading = this.#reply.dialect.readAnswer(this.#route.operation, value);
     if (reading.usage !== undefined) this.#usage = reading.usage;
     if (!reading.modelled && this.#snapshot.unknownEvents === "cut" && status < 300) {
       return this.#fail(problem("upstream_event_unknown"));
@@ -378,46 +327,18 @@ export class Exchange {
     if (judged === "blocked") {
       const withheld = status < 300 ? reading.withheld() : undefined;
       if (withheld === undefined) return this.#fail(problem("answer_refused"));
-      return this.#conclude("answer_blocked", lastWords(status, withheld, headers));
+      return this.#conclude("answer_blocked", this.#reply.whole(status, withheld, headers));
     }
     const cause: Cause = status < 300 ? "complete" : "upstream_error";
-    if (judged !== undefined)
-      return this.#conclude(cause, lastWords(status, reading.rewrite(judged), headers));
-    // A short text joins the head in one write; a long one is not worth encoding again.
-    const body = bytes.length <= JOINED_BYTES_MAX ? text : bytes;
-    this.#conclude(cause, { status, headers, body, length: bytes.length });
+    const isShort = text !== decoded || bytes.length <= JOINED_BYTES_MAX;
+    const body = judged === undefined ? (isShort ? text : bytes) : reading.rewrite(judged);
+    this.#conclude(cause, this.#reply.whole(status, body, headers));
   }
 
   /** Undefined: nothing to change. */
   #judgeWhole(reading: AnswerReading): Await<readonly string[] | "blocked" | undefined> {
     if (!this.#passage.judgesAnswers) return undefined;
     return withRedactions(reading.segments, this.#passage, this.#snapshot.redaction);
-  }
-
-  /** An error of the upstream that is not JSON keeps its status and gets a body in the client's dialect. */
-  #sendUpstreamError(status: number, headers: Record<string, string>): void {
-    const body = this.#errorBody(problem("upstream_error"), status);
-    this.#conclude("upstream_error", lastWords(status, body, headers));
-  }
-
-  #send(last: LastWords): void {
-    const { status, headers, body, length } = last;
-    if (headers === undefined) {
-      this.#response.end(body);
-      return;
-    }
-    this.#response.writeHead(status, {
-      ...headers,
-      "content-type": "application/json",
-      "content-length": length,
-      "x-sallyport-request-id": this.#id,
-    });
-    this.#response.end(body);
-  }
-
-  /** The end of a stream whose head was sent. */
-  #lastEvents(text: string): LastWords {
-    return lastWords(this.#response.statusCode, text);
   }
 
   #markFirstByte(): void {
@@ -428,40 +349,13 @@ export class Exchange {
   #fail(fault: Problem): void {
     if (this.#concluded) return;
     this.#detail ??= fault.detail;
-    const last = this.#response.headersSent
-      ? this.#lastEvents(this.#failureEvents(fault))
-      : this.#problemAnswer(fault);
-    this.#conclude(fault.code, last);
+    const openStream = () => this.#reply.dialect.openAnswerStream(this.#route.operation);
+    this.#conclude(
+      fault.code,
+      this.#reply.problem(fault, () => this.#stream ?? openStream()),
+    );
     // Only now: the upstream's own report of being cut off must not become the cause.
     this.#abortUpstream();
-  }
-
-  #problemAnswer(fault: Problem): LastWords {
-    const { status } = PROBLEMS[fault.code];
-    const headers: Record<string, string> = {};
-    if (fault.retryAfterMs !== undefined) {
-      headers["retry-after"] = String(Math.max(1, Math.ceil(fault.retryAfterMs / 1000)));
-      headers["retry-after-ms"] = String(Math.ceil(fault.retryAfterMs));
-    }
-    // Node reads off a short unread body so that the connection serves on; a long one is not worth it.
-    const { complete, headers: sent } = this.#request;
-    if (!complete && !(Number(sent["content-length"]) <= UNREAD_BYTES_MAX)) headers["connection"] = "close";
-    return lastWords(status, this.#errorBody(fault, status), headers);
-  }
-
-  #errorBody(fault: Problem, status: number): string {
-    return this.#dialect.errorBody({ ...this.#publicly(fault), status });
-  }
-
-  #failureEvents(fault: Problem): string {
-    const stream = this.#stream ?? this.#dialect.openAnswerStream(this.#route.operation);
-    return stream.failure(this.#publicly(fault)).map(encodeSse).join("");
-  }
-
-  #publicly(fault: Problem) {
-    const { status, text } = PROBLEMS[fault.code];
-    const common = { code: fault.code, status, message: fault.message ?? text, requestId: this.#id };
-    return fault.param === undefined ? common : { ...common, param: fault.param };
   }
 
   /** The one way out. The last words go once the decision is written; a client that has gone gets none. */
@@ -474,7 +368,10 @@ export class Exchange {
     this.#bytesOut = (this.#relay?.bytesOut ?? 0) + (last?.length ?? 0);
     const ended = this.#passage.onEnd({ cause, usage: this.#usage });
     if (ended === undefined) this.#record(cause, last);
-    else ended.then(() => this.#record(cause, last), this.#crash);
+    else {
+      const record = () => this.#record(cause, last);
+      ended.then(record, record);
+    }
   }
 
   #record(cause: Cause, last: LastWords | undefined): void {
@@ -484,7 +381,7 @@ export class Exchange {
     const decision = this.#decision(cause, status);
     this.#response.off("close", this.#onClose);
     this.#services.record(decision, () => {
-      if (last !== undefined) this.#send(last);
+      if (last !== undefined) this.#reply.send(last);
       this.#observe(decision);
       this.#services.unpin(this.#snapshot);
     });
@@ -558,12 +455,6 @@ function notFound(found: "none" | "method" | "query", method: string, pathname: 
   return problem("route_unknown", { message: `Unknown route: ${method} ${path}` });
 }
 
-function mediaType(value: string | string[] | undefined): string {
-  if (typeof value !== "string") return "";
-  const semicolon = value.indexOf(";");
-  return (semicolon < 0 ? value : value.slice(0, semicolon)).trim().toLowerCase();
-}
-
 function isJson(contentType: string | undefined): boolean {
   return mediaType(contentType) === "application/json";
 }
@@ -573,14 +464,6 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 function decode(bytes: Buffer): string | undefined {
   try {
     return utf8.decode(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
-function parse(text: string): Json | undefined {
-  try {
-    return JSON.parse(text) as Json;
   } catch {
     return undefined;
   }

@@ -26,6 +26,7 @@ export interface GatewayOptions {
   readonly connectionsMax: number;
   readonly headersMs: number;
   readonly keepAliveMs: number;
+  readonly bodyMs: number;
   readonly idleMs: number;
   /** A request that never became one: `code` says why. */
   readonly onRejected: (code: ProblemCode) => void;
@@ -41,10 +42,13 @@ export interface Gateway {
   drain(graceMs: number): Promise<void>;
 }
 
+const REALTIME_PATH = "/v1/realtime";
+
 export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const { services } = options;
   const active = new Set<Exchange>();
-  const sockets = new Set<Socket>();
+  /** Open connections, each with the exchanges whose answers are not over. */
+  const sockets = new Map<Duplex, Set<Exchange>>();
   const proxied = new Proxied(services, { idleMs: options.idleMs });
   let draining = false;
 
@@ -52,7 +56,9 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     if (draining) response.setHeader("connection", "close");
     if (request.rawHeaders.length > options.headersCountMax * 2) {
       options.onRejected("headers_too_large");
-      respondRaw(request.socket, "headers_too_large");
+      const { status } = PROBLEMS.headers_too_large;
+      response.writeHead(status, { "content-type": "application/json", connection: "close" });
+      response.end(rawBody("headers_too_large"));
       return;
     }
     if (proxied.takes(request)) {
@@ -60,8 +66,13 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       return;
     }
     const exchange = new Exchange(services, request, response);
+    const onSocket = sockets.get(request.socket);
     active.add(exchange);
-    response.once("close", () => active.delete(exchange));
+    onSocket?.add(exchange);
+    response.once("close", () => {
+      active.delete(exchange);
+      onSocket?.delete(exchange);
+    });
     void exchange.run();
   };
 
@@ -70,24 +81,32 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       maxHeaderSize: options.headerBytesMax,
       headersTimeout: options.headersMs,
       // The exchange times the body itself, under its own code; this one stands behind it.
-      requestTimeout: 0,
+      requestTimeout: options.headersMs + options.bodyMs + 1_000,
       keepAliveTimeout: options.keepAliveMs,
       connectionsCheckingInterval: Math.min(1_000, options.headersMs),
       noDelay: true,
       insecureHTTPParser: false,
       requireHostHeader: true,
+      // An offer to upgrade elsewhere may be ignored (RFC 9110, 7.8): the request is an ordinary one.
+      shouldUpgradeCallback: (request) => request.url?.split("?", 1)[0] === REALTIME_PATH,
     },
     onRequest,
   );
   server.maxConnections = options.connectionsMax;
   server.maxHeadersCount = 0;
   server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
+    sockets.set(socket, new Set());
     socket.once("close", () => sockets.delete(socket));
   });
   server.on("drop", () => options.onRejected("connections_exhausted"));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
     const code = clientErrorCode(error);
+    const [running] = sockets.get(socket) ?? [];
+    if (running !== undefined && code !== undefined) {
+      // Its body broke off or was malformed. Words put between the pieces of an answer would corrupt it.
+      running.cutBody();
+      return;
+    }
     if (code !== undefined) options.onRejected(code);
     respondRaw(socket, code);
   });
@@ -128,12 +147,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
 }
 
-function cutAll(active: ReadonlySet<Exchange>, server: Server, sockets: ReadonlySet<Socket>): void {
+function cutAll(active: ReadonlySet<Exchange>, server: Server, sockets: ReadonlyMap<Duplex, unknown>): void {
   for (const exchange of active) exchange.cut("draining");
   server.closeAllConnections();
   // What is left was upgraded and is no longer the server's to close.
   setImmediate(() => {
-    for (const socket of sockets) socket.destroy();
+    for (const socket of sockets.keys()) socket.destroy();
   });
 }
 
@@ -151,10 +170,17 @@ function respondRaw(socket: Duplex, code: ProblemCode | undefined): void {
     socket.destroy();
     return;
   }
-  const { status, text } = PROBLEMS[code];
-  const body = JSON.stringify({ error: { message: text, type: "invalid_request_error", param: null, code } });
+  const { status } = PROBLEMS[code];
+  const body = rawBody(code);
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\nconnection: close\r\ncontent-type: application/json\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
   );
+}
+
+/** The dialect is not known this far down; this shape is read by both vendors' clients. */
+function rawBody(code: ProblemCode): string {
+  return JSON.stringify({
+    error: { message: PROBLEMS[code].text, type: "invalid_request_error", param: null, code },
+  });
 }

@@ -5,13 +5,14 @@
  */
 import { type Problem, problem } from "../layer/index.ts";
 
-/** Request headers that the upstream may see, besides our own framing and credential. */
+/**
+ * Request headers that the upstream may see, besides our own framing and credential. Not among them:
+ * `openai-organization` and `openai-project`, by which a caller would choose whom our key bills.
+ */
 const TO_UPSTREAM = new Set([
   "accept",
   "user-agent",
   "idempotency-key",
-  "openai-organization",
-  "openai-project",
   "openai-beta",
   "anthropic-version",
   "anthropic-beta",

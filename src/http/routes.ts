@@ -146,11 +146,12 @@ function pick(candidates: readonly RouteKind[], method: string, wanted: DialectN
   return able.length > 1 ? able.find((route) => route.dialect === wanted) : able[0];
 }
 
-/** Undefined for bad escapes, and for a value that a path would read as something else ("..", "a/b"). */
+/** Undefined for bad escapes, and for a value with a segment that a path would read as a step ("..", "a/../b"). */
 function decodeSegment(value: string): string | undefined {
   try {
     const decoded = decodeURIComponent(value);
-    const sly = decoded === "." || decoded === ".." || /[\\\u0000-\u001f]/.test(decoded);
+    const sly =
+      /[\\\u0000-\u001f]/.test(decoded) || decoded.split("/").some((part) => part === "." || part === "..");
     return sly ? undefined : decoded;
   } catch {
     return undefined;

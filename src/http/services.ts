@@ -17,6 +17,8 @@ export interface ExchangeLimits {
 
 export interface ExchangeTimeouts {
   readonly bodyMs: number;
+  /** Without progress while the last bytes are written to the client. */
+  readonly idleMs: number;
   /** From the request's head to the answer's end. */
   readonly totalMs: number;
 }

@@ -7,7 +7,10 @@ import type { ServerResponse } from "node:http";
 import type { EventReading, SseEvent } from "../dialect/dialect.ts";
 import type { ProblemCode, Verdict } from "../layer/index.ts";
 import type { HoldBack, HoldState } from "../pipeline/hold-back.ts";
+import { readAnswerJson } from "../wire/json-answer.ts";
 import { SseDecoder, SseFault } from "../wire/sse.ts";
+
+class TooDeep extends Error {}
 
 /** What pauses and resumes the sender; undici's controller. */
 export interface Valve {
@@ -24,12 +27,16 @@ export interface StreamRelayOptions {
   readonly response: ServerResponse;
   readonly eventBytesMax: number;
   readonly bytesMax: number;
+  /** Nesting of an event's JSON. */
+  readonly depthMax: number;
   /** Called once, with everything released before it already written. */
   readonly onOutcome: (outcome: StreamOutcome) => void;
   /** Called at the first byte of text that leaves. */
   readonly onFirstByte: () => void;
 }
 
+const OPEN_BRACKET = 91;
+const OPEN_BRACE = 123;
 /** A comment line keeps idle connections alive; its words, if any, stay behind. */
 const HEARTBEAT = ":\n\n";
 
@@ -106,7 +113,15 @@ export class StreamRelay {
   }
 
   readonly #onEvent = (event: SseEvent): void => {
-    this.#events.push(event);
+    const first = event.data.charCodeAt(0);
+    if (first !== OPEN_BRACE && first !== OPEN_BRACKET) {
+      this.#events.push(event);
+      return;
+    }
+    const read = readAnswerJson(event.data, this.#options.depthMax);
+    if (read === "too_deep") throw new TooDeep();
+    const isOwn = read === "not_json" || read.text === event.data;
+    this.#events.push(isOwn ? event : { event: event.event, data: read.text });
   };
 
   readonly #onComment = (): void => {
@@ -132,7 +147,11 @@ export class StreamRelay {
     while (!this.#judging && !this.#done && this.#next < this.#events.length) {
       const event = this.#events[this.#next]!;
       this.#next += 1;
-      this.#advance(holdBack.push(event));
+      try {
+        this.#advance(holdBack.push(event));
+      } catch {
+        this.#settle({ kind: "failed", code: "internal" });
+      }
     }
     if (this.#done) return;
     if (this.#next === this.#events.length) {

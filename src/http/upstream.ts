@@ -112,6 +112,7 @@ export function upstreamProblem(error: unknown, headCame: boolean): ProblemCode 
     default:
       break;
   }
+  if (error instanceof Error && error.name === "HTTPParserError") return "upstream_protocol";
   if (typeof code === "string" && code.startsWith("HPE_")) return "upstream_protocol";
   if (
     typeof code === "string" &&

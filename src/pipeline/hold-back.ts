@@ -151,7 +151,7 @@ export class HoldBack {
     }
     this.#queue.push(held);
     this.#judged = undefined;
-    this.#heldUnits += held.event.data.length;
+    this.#heldUnits += weightOf(held);
     this.#drain();
     if (this.#heldUnits > this.heldUnitsPeak) this.heldUnitsPeak = this.#heldUnits;
     if (this.#heldUnits > this.#options.heldUnitsMax) return this.#stop({ state: "overflow" });
@@ -238,7 +238,7 @@ export class HoldBack {
         break;
       }
       const text = this.#render(held);
-      this.#heldUnits -= held.event.data.length;
+      this.#heldUnits -= weightOf(held);
       if (text !== "") this.#options.emit(text);
       leaving += 1;
     }
@@ -321,6 +321,13 @@ export class HoldBack {
     this.#heldUnits = 0;
     return state;
   }
+}
+
+/** An event that waits takes memory beside its data: many empty ones must reach the bound too. */
+const EVENT_UNITS = 512;
+
+function weightOf({ event }: HeldEvent): number {
+  return event.data.length + EVENT_UNITS;
 }
 
 /** Units from `from` to `to`, one fewer where the cut would part a surrogate pair. */

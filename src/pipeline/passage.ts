@@ -285,6 +285,8 @@ export class Passage implements RequestContext {
   }
 
   #callRaw(run: SeatRun, call: (watch: Watch) => Await<Held>): Await<Held> {
+    // A seat that is reached when all is over is not opened: nobody would tell it of the end.
+    if (this.#ended) return ALLOW;
     if (run.state === "not_reached") {
       const failure = this.#open(run);
       if (failure !== undefined) return failure;

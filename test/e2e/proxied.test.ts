@@ -58,7 +58,7 @@ describe("proxied", () => {
       await talk(`${house.url.replace("http", "ws")}/v1/chat/completions`, {
         authorization: `Bearer ${KEY}`,
       }),
-      "status 404",
+      "status 405",
     );
   });
 

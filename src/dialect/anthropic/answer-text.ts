@@ -44,10 +44,16 @@ export class AnswerText {
   /** Front of the channel names of strings that are not a block's own: unique within the answer. */
   readonly #prefix: string;
 
+  /** Ends of the names of a block's own channels: those that deltas go on writing to, and those said once. */
+  readonly #grows: string;
+  readonly #once: string;
+
   /** `block` is the number of the content block that `value` speaks for, or -1. */
-  constructor(value: Json, shape: Shape, prefix: string, block = -1) {
+  constructor(value: Json, shape: Shape, prefix: string, block = -1, grows = "", once = "") {
     this.#root = { value };
     this.#prefix = prefix;
+    this.#grows = grows;
+    this.#once = once;
     this.#read(this.#root, "value", shape, "", block);
   }
 
@@ -121,16 +127,19 @@ export class AnswerText {
   #add(place: Place, text: string, path: string, speech: Speech | undefined, block: number): void {
     if (text === "") return;
     const named = speech !== undefined && block >= 0;
-    const channel = named ? `${speech}:${block}` : `other:${this.#prefix}${path}`;
+    const grows = named && GROWS.has(speech);
+    const channel = named
+      ? `${speech}:${block}${grows ? this.#grows : this.#once}`
+      : `other:${this.#prefix}${path}`;
     this.#places.push(place);
     this.segments.push({ channel, kind: named ? KINDS[speech] : "other", choice: 0, text });
-    if (named && GROWS.has(speech)) this.open.push(speech);
+    if (grows) this.open.push(speech);
     else this.closes.push(channel);
   }
 }
 
 /** All names and strings below a value, one per line. */
-export function joinStrings(value: Json, found: string[] = []): string {
+function joinStrings(value: Json, found: string[] = []): string {
   gather(value, found);
   return found.join("\n");
 }

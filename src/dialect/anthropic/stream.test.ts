@@ -151,37 +151,149 @@ test("texts are rewritten in place; only what clients append to is split", () =>
   assert.deepEqual([split[0], split[5], split[7], split[10], split[12]], Array(5).fill(undefined));
 });
 
-test("what is not modelled is one run of text, dropped when it changes", () => {
-  const rows: readonly (readonly [why: string, event: SseEvent, text: string])[] = [
+test("what is not modelled is covered, place by place, and dropped when any of it changes", () => {
+  const rows: readonly (readonly [why: string, event: SseEvent, told: readonly string[]])[] = [
     [
       "event kind",
       event({ type: "message_aside", note: { a: "x", b: ["y"] } }),
-      "message_aside\ntype\nmessage_aside\nnote\na\nx\nb\ny",
+      [
+        "other:unmodelled:/note/a x",
+        "other:unmodelled:/note/b/0 y",
+        "other:names:1 message_aside\ntype\nmessage_aside\nnote\na\nb",
+      ],
     ],
     [
       "delta type",
       delta(0, { type: "smell_delta", smell: "rose" }),
-      "content_block_delta\ntype\ncontent_block_delta\nindex\ndelta\ntype\nsmell_delta\nsmell\nrose",
+      [
+        "other:unmodelled:0/delta/smell rose",
+        "other:names:1 content_block_delta\ntype\ncontent_block_delta\nindex\ndelta\ntype\nsmell_delta\nsmell",
+      ],
     ],
-    ["not JSON", { event: "ping", data: "pong" }, "ping\npong"],
-    ["not an object", { event: "ping", data: '["pong"]' }, "ping\npong"],
-    ["name and type differ", { event: "ping", data: '{"type":"message_stop"}' }, "ping\ntype\nmessage_stop"],
+    ["not JSON", { event: "ping", data: "pong" }, ["other:unmodelled pong", "other:names:1 ping"]],
+    [
+      "not an object",
+      { event: "ping", data: '["pong"]' },
+      ["other:unmodelled:/0 pong", "other:names:1 ping"],
+    ],
+    ["name and type differ", { event: "ping", data: '{"type":"message_stop"}' }, ["other:event:1 ping"]],
     [
       "no index",
       event({ type: "content_block_delta", delta: { type: "text_delta", text: "x" } }),
-      "content_block_delta\ntype\ncontent_block_delta\ndelta\ntype\ntext_delta\ntext\nx",
+      [
+        "other:unmodelled:/delta/text x",
+        "other:names:1 content_block_delta\ntype\ncontent_block_delta\ndelta\ntype\ntext_delta\ntext",
+      ],
     ],
   ];
-  for (const [why, odd, text] of rows) {
+  for (const [why, odd, told] of rows) {
     const stream = open();
     const reading = stream.read(odd);
     assert.equal(reading.modelled, false, why);
     assert.equal(reading.terminal, false, why);
-    assert.deepEqual(reading.segments, [{ channel: "other:1", kind: "other", choice: 0, text }], why);
-    assert.deepEqual(reading.closes, ["other:1"], why);
-    assert.equal(reading.rewrite([text]), odd.data, why);
-    assert.equal(reading.rewrite(["changed"]), "", why);
+    assert.deepEqual(
+      reading.segments.map(({ channel, text }) => `${channel} ${text}`),
+      told,
+      why,
+    );
+    assert.deepEqual(
+      reading.closes.filter((channel) => channel.startsWith("other:unmodelled")),
+      [],
+      why,
+    );
+    const texts = reading.segments.map(({ text }) => text);
+    assert.equal(reading.rewrite(texts), odd.data, why);
+    for (let i = 0; i < texts.length; i++) assert.equal(reading.rewrite(texts.with(i, "changed")), "", why);
   }
+});
+
+const SECRET = "sk-fake-0123456789";
+
+/** Channels that the readings' text went to, with all of it; "|" where a channel was closed in between. */
+function runs(readings: readonly EventReading[]): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const { segments, closes } of readings) {
+    for (const { channel, text } of segments) found.set(channel, `${found.get(channel) ?? ""}${text}`);
+    for (const channel of closes) found.set(channel, `${found.get(channel) ?? ""}|`);
+  }
+  return found;
+}
+
+test("a secret cut anywhere over two events out of order is whole on one channel", () => {
+  const text = (index: Json, part: string): SseEvent =>
+    event({ type: "content_block_delta", index, delta: { type: "text_delta", text: part } });
+  const blockStart = (index: number, part = ""): SseEvent =>
+    event({ type: "content_block_start", index, content_block: { type: "text", text: part } });
+  const blockStop = (index: number): SseEvent => event({ type: "content_block_stop", index });
+  const over = [START, blockStart(0), text(0, "Hi."), blockStop(0)];
+  type Row = readonly [
+    channel: string,
+    before: readonly SseEvent[],
+    first: (part: string) => SseEvent,
+    second?: (part: string) => SseEvent,
+  ];
+  const named = (name: string) => (part: string) => ({ ...text(0, part), event: name });
+  const rows: readonly Row[] = [
+    ["answer:0~2", over, (part) => text(0, part)],
+    ["answer:0~2", over, (part) => blockStart(0, part), (part) => text(0, part)],
+    ["answer:1~2", [START, blockStart(4)], (part) => text(1, part)],
+    ["answer:0", [START, blockStart(0)], (part) => blockStart(0, part), (part) => text(0, part)],
+    ["answer:0", [START, blockStart(0)], named("message_aside")],
+    ["answer:0", [START, blockStart(0)], named("ping"), named("")],
+    ["answer:0", [START, blockStart(0)], named("content_block_stop"), (part) => text(0, part)],
+    ["answer:0", [START, blockStart(0)], (part) => text(0, part), (part) => text("0", part)],
+    ["other:unmodelled:0/delta/smell", over, (smell) => delta(0, { type: "smell_delta", smell })],
+    ["other:unmodelled:/delta/text", over, (part) => text(null, part)],
+    [
+      "other:unmodelled:/note/words",
+      over,
+      (words) => event({ type: "message_aside", note: { words, id: "n" } }),
+    ],
+    ["other:unmodelled", over, (data) => ({ event: "ping", data })],
+    ["other:unmodelled", over, (data) => ({ event: "", data: JSON.stringify(data) })],
+  ];
+  for (const [channel, before, first, second = first] of rows) {
+    for (let cut = 1; cut < SECRET.length; cut++) {
+      const stream = open();
+      const events = [
+        ...before,
+        first(SECRET.slice(0, cut)),
+        event({ type: "ping" }),
+        delta(9, { type: "smell_delta", smell: "of another block" }),
+        second(SECRET.slice(cut)),
+      ];
+      const found = runs(events.map((item) => stream.read(item))).get(channel);
+      assert.equal(found?.replace("Hi.", ""), SECRET, `${channel} cut at ${cut}`);
+    }
+  }
+});
+
+test("a block that speaks on after its stop is closed by its next stop", () => {
+  const stream = open();
+  const stop = event({ type: "content_block_stop", index: 0 });
+  const late = [0, 1, 2].map(() => {
+    const reading = stream.read(delta(0, { type: "text_delta", text: "x" }));
+    return [reading.segments[0]!.channel, ...reading.closes, ...stream.read(stop).closes];
+  });
+  assert.deepEqual(late, [
+    ["answer:0", "answer:0"],
+    ["answer:0~2", "answer:0~2"],
+    ["answer:0~3", "answer:0~3"],
+  ]);
+});
+
+test("what a second start of a block says once is on channels of its own", () => {
+  const stream = open();
+  const tool = event({
+    type: "content_block_start",
+    index: 0,
+    content_block: { type: "tool_use", id: "toolu_1", name: "weather", input: {} },
+  });
+  const told = [tool, tool, event({ type: "content_block_stop", index: 0 }), tool]
+    .flatMap((item) => stream.read(item).segments)
+    .map(({ channel }) => channel);
+  assert.equal(told.length, 6);
+  assert.equal(new Set(told).size, 6, String(told));
 });
 
 test("surprises inside events that are known are covered, and cut out when redacted", () => {
@@ -229,7 +341,7 @@ test("surprises inside events that are known are covered, and cut out when redac
   stream.read(event({ type: "content_block_stop", index: 0 }));
   const late = stream.read(delta(0, { type: "text_delta", text: "too late" }));
   assert.equal(late.modelled, false);
-  assert.equal(late.rewrite(["x"]), "");
+  assert.deepEqual(JSON.parse(late.rewrite(["x"])).delta, { type: "text_delta", text: "x" });
 });
 
 test("an upstream's error event ends the answer", () => {
@@ -277,9 +389,9 @@ test("stopped at any event, the official SDK reads a refusal and all that was se
   for (let stop = 0; stop < TRANSCRIPT.length; stop++) {
     const stream = open();
     // The event at `stop` was read and then held back for good.
-    for (const item of TRANSCRIPT.slice(0, stop + 1)) stream.read(item);
+    const readings = TRANSCRIPT.slice(0, stop + 1).map((item) => stream.read(item));
     const sent = TRANSCRIPT.slice(0, stop);
-    const ending = stream.ending();
+    const ending = stream.ending(readings.slice(stop));
     assert.deepEqual(stream.ending(), [], "an answer ends once");
     const started = ending[0]!.event === "message_start";
     assert.equal(started, stop === 0, `stopped at ${stop}`);
@@ -295,6 +407,35 @@ test("stopped at any event, the official SDK reads a refusal and all that was se
       if (stop > 0) assert.deepEqual([message.id, message.usage.input_tokens], ["msg_1", 12]);
     }
   }
+});
+
+test("an ending closes the blocks that the client saw open, and no other", () => {
+  const start = (index: number): SseEvent =>
+    event({ type: "content_block_start", index, content_block: { type: "text", text: "" } });
+  const events = [
+    START,
+    start(0),
+    start(1),
+    delta(0, { type: "text_delta", text: "a" }),
+    event({ type: "content_block_stop", index: 0 }),
+    event({ type: "ping" }),
+    delta(1, { type: "text_delta", text: "b" }),
+  ];
+  const closedAt = (sent: number): readonly string[] => {
+    const stream = open();
+    const readings = events.map((item) => stream.read(item));
+    const ending = sent < 0 ? stream.ending() : stream.ending(readings.slice(sent));
+    return ending
+      .slice(0, -2)
+      .map(({ data }) => JSON.parse(data))
+      .map(({ type, index }) => (index === undefined ? type : `${type} ${index}`));
+  };
+  assert.deepEqual(closedAt(0), ["message_start"]);
+  assert.deepEqual(closedAt(1), []);
+  assert.deepEqual(closedAt(2), ["content_block_stop 0"]);
+  for (const sent of [3, 4])
+    assert.deepEqual(closedAt(sent), ["content_block_stop 0", "content_block_stop 1"]);
+  for (const sent of [5, 6, 7, -1]) assert.deepEqual(closedAt(sent), ["content_block_stop 1"]);
 });
 
 test("a failure makes the official SDK throw its typed error, with or without a beginning", async () => {

@@ -1,10 +1,12 @@
 /**
  * A streamed message. Nearly all events are `content_block_delta`, so those take a short path of their own;
  * everything else goes along the tables. The stream remembers what a proper ending needs: whether the
- * client saw the message begin, which content blocks it saw open, and the tokens counted. What an event
- * changes counts from the next event on: when the gateway stops at an event, that event was never sent.
+ * client saw the message begin, which content blocks it saw open, and the tokens counted.
  *
  *   message_start  (content_block_start  content_block_delta*  content_block_stop)*  message_delta  message_stop
+ *
+ * An event is what its JSON's `type` says, as in the official clients, whatever name it came under. A block
+ * that speaks on after its stop has channels of the next generation ("answer:0~2"), open like the first.
  */
 import { type Channel, PROBLEMS, type Usage } from "../../layer/index.ts";
 import type {
@@ -16,6 +18,7 @@ import type {
   Segment,
   SseEvent,
 } from "../dialect.ts";
+import { Unmodelled } from "../unmodelled.ts";
 import {
   DONE_TO_INPUT,
   ERROR_FIELDS,
@@ -26,13 +29,14 @@ import {
   USAGE,
   usageOf,
 } from "./answer.ts";
-import { AnswerText, joinStrings, KINDS } from "./answer-text.ts";
+import { AnswerText, KINDS } from "./answer-text.ts";
 import { BLOCK, CITATION } from "./blocks.ts";
 import { errorBody } from "./errors.ts";
 import { object, PLAIN, type Shape, type Speech, tagged, WORDS } from "./shape.ts";
 
-/** Content blocks that may be open at once; the API opens one at a time. */
-const OPEN_BLOCKS_MAX = 1024;
+/** Content blocks of one stream with channels of their own; what lies past them is not modelled. */
+const BLOCKS_MAX = 4_096;
+const NEVER = Number.POSITIVE_INFINITY;
 const NONE: readonly never[] = Object.freeze([]);
 
 function spoken(speech: Speech): Shape {
@@ -78,8 +82,23 @@ const START = {
 
 interface OpenBlock {
   readonly index: number;
+  /** End of its channels' names: "" until the block is stopped and speaks on. */
+  readonly suffix: string;
+  /** A content_block_start was read; what a second one says once has channels of its own. */
+  started: boolean;
   /** Channels that have had text and may get more. */
   readonly channels: Map<Speech, Channel>;
+}
+
+/** Ordinals of the events that opened and closed a block. */
+interface Span {
+  readonly openedAt: number;
+  closedAt: number;
+}
+
+/** A reading that knows its place in the stream, from 1. */
+interface Placed extends EventReading {
+  readonly ordinal: number;
 }
 
 export class MessageStream implements AnswerStream {
@@ -87,38 +106,44 @@ export class MessageStream implements AnswerStream {
   /** The block that the last delta went to: the map is asked only when it changes. */
   #current: OpenBlock | undefined;
   #highestIndex = -1;
+  #blocks = 0;
+  #generation = 1;
   #events = 0;
   #usage: Usage | undefined;
-  /** What the client saw: up to the event before the last one read. */
-  #sawStart = false;
-  readonly #sawOpen = new Set<number>();
-  #last: JsonObject | undefined;
+  #startedAt = NEVER;
+  readonly #spans = new Map<number, Span>();
+  readonly #unmodelled = new Unmodelled();
   #ended = false;
 
-  read(event: SseEvent): EventReading {
+  read(event: SseEvent): Placed {
     this.#events += 1;
-    if (this.#last !== undefined) this.#noteSent(this.#last);
     let value: Json;
     try {
       value = JSON.parse(event.data) as Json;
     } catch {
-      return this.#opaque(event, event.data);
+      return this.#opaque(event, undefined);
     }
-    if (isObject(value) && (value["type"] === event.event || event.event === "")) {
-      const reading = value["type"] === "content_block_delta" ? this.#delta(value) : this.#structure(value);
-      if (reading !== undefined) return reading;
-    }
-    return this.#opaque(event, value);
+    if (!isObject(value)) return this.#opaque(event, value);
+    const { type } = value;
+    const reading = type === "content_block_delta" ? this.#delta(value) : this.#structure(value);
+    if (reading === undefined) return this.#opaque(event, value);
+    return type === event.event || event.event === "" ? reading : this.#misnamed(event, reading);
   }
 
-  ending(): readonly SseEvent[] {
+  ending(unsent?: readonly EventReading[]): readonly SseEvent[] {
     if (this.#ended) return [];
     this.#ended = true;
+    // Only this class makes readings of this stream.
+    const cut = (unsent?.[0] as Placed | undefined)?.ordinal ?? NEVER;
+    const open = [...this.#spans].filter(([, span]) => span.openedAt < cut && span.closedAt >= cut);
     const { inputTokens, outputTokens = 0 } = this.#usage ?? {};
     const explanation = PROBLEMS.answer_blocked.text;
     return [
-      ...(this.#sawStart ? [] : [START]),
-      ...[...this.#sawOpen].sort((a, b) => a - b).map((index) => ({ type: "content_block_stop", index })),
+      ...(this.#startedAt < cut ? [] : [START]),
+      ...open
+        .map(([index]) => index)
+        .sort((a, b) => a - b)
+        .map((index) => ({ type: "content_block_stop", index })),
       {
         type: "message_delta",
         delta: { ...REFUSED, stop_details: { ...REFUSED.stop_details, explanation } },
@@ -137,8 +162,8 @@ export class MessageStream implements AnswerStream {
     return [{ event: "error", data: errorBody(problem) }];
   }
 
-  /** Undefined for a kind of delta that is not modelled, or one of no open block. */
-  #delta(value: JsonObject): EventReading | undefined {
+  /** Undefined for a kind of delta that is not modelled, or one of no block. */
+  #delta(value: JsonObject): Placed | undefined {
     const { index, delta } = value;
     if (!isObject(delta)) return undefined;
     const block = this.#blockAt(index);
@@ -162,46 +187,55 @@ export class MessageStream implements AnswerStream {
   }
 
   /** A delta that carries one text and nothing else; any surprise goes along the tables instead. */
-  #run(value: JsonObject, delta: JsonObject, block: OpenBlock, speech: Speech, field: string): EventReading {
+  #run(value: JsonObject, delta: JsonObject, block: OpenBlock, speech: Speech, field: string): Placed {
     const text = delta[field];
     const plain =
       typeof text === "string" &&
       text !== "" &&
+      value["index"] === block.index &&
       countMembers(value) === 3 &&
       (countMembers(delta) === 2 || (speech === "thinking" && isEstimated(delta)));
     if (!plain) return this.#along(value, `${this.#events}`, block);
     let channel = block.channels.get(speech);
     if (channel === undefined) {
-      channel = `${speech}:${block.index}`;
+      channel = `${speech}:${block.index}${block.suffix}`;
       block.channels.set(speech, channel);
     }
-    return new RunReading(value, delta, field, { channel, kind: KINDS[speech], choice: 0, text });
+    return new RunReading(this.#events, block.suffix === "", value, delta, field, {
+      channel,
+      kind: KINDS[speech],
+      choice: 0,
+      text,
+    });
   }
 
   /** Undefined for an event that is not modelled. */
-  #structure(value: JsonObject): EventReading | undefined {
+  #structure(value: JsonObject): Placed | undefined {
     const { type, index } = value;
     const prefix = `${this.#events}`;
     switch (type) {
       case "message_start":
-        this.#last = value;
+        this.#startedAt = Math.min(this.#startedAt, this.#events);
         if (isObject(value["message"])) this.#usage = usageOf(value["message"]["usage"], this.#usage);
         return this.#along(value, prefix, undefined, this.#usage);
       case "message_delta":
         this.#usage = usageOf(value["usage"], this.#usage);
         return this.#along(value, prefix, undefined, this.#usage);
       case "content_block_start": {
-        const block =
-          typeof index === "number" && index > this.#highestIndex ? this.#blockAt(index) : undefined;
+        const block = this.#blockAt(index);
         if (block === undefined) return undefined;
-        this.#last = value;
-        return this.#along(value, prefix, block);
+        this.#noteOpened(block.index);
+        const once = block.started ? `~${this.#nextGeneration()}` : block.suffix;
+        block.started = true;
+        return this.#along(value, prefix, block, undefined, once);
       }
       case "content_block_stop": {
-        const block = typeof index === "number" ? this.#open.get(index) : undefined;
-        if (block !== undefined) this.#open.delete(block.index);
+        const number = indexOf(index);
+        const block = this.#open.get(number);
+        this.#open.delete(number);
         if (block === this.#current) this.#current = undefined;
-        this.#last = value;
+        const span = this.#spans.get(number);
+        if (span !== undefined) span.closedAt = Math.min(span.closedAt, this.#events);
         const reading = this.#along(value, prefix);
         return { ...reading, closes: [...reading.closes, ...(block?.channels.values() ?? NONE)] };
       }
@@ -218,68 +252,101 @@ export class MessageStream implements AnswerStream {
     }
   }
 
-  /** The open block of this index, opened now when it is a new one. */
-  #blockAt(index: Json | undefined): OpenBlock | undefined {
-    if (this.#current !== undefined && this.#current.index === index) return this.#current;
-    if (typeof index !== "number" || !Number.isInteger(index) || index < 0) return undefined;
+  /** The open block of this index, opened now when none is. */
+  #blockAt(value: Json | undefined): OpenBlock | undefined {
+    if (this.#current !== undefined && this.#current.index === value) return this.#current;
+    const index = indexOf(value);
+    if (index < 0) return undefined;
     let block = this.#open.get(index);
     if (block === undefined) {
-      // What comes after a block's end has no place: its channels are closed.
-      if (index <= this.#highestIndex || this.#open.size >= OPEN_BLOCKS_MAX) return undefined;
-      block = { index, channels: new Map() };
+      if (this.#blocks >= BLOCKS_MAX) return undefined;
+      this.#blocks += 1;
+      // Below the highest, a block may have been stopped before: its channels are closed.
+      const suffix = index > this.#highestIndex ? "" : `~${this.#nextGeneration()}`;
+      block = { index, suffix, started: false, channels: new Map() };
       this.#open.set(index, block);
-      this.#highestIndex = index;
+      this.#highestIndex = Math.max(this.#highestIndex, index);
     }
     this.#current = block;
     return block;
   }
 
-  #along(value: JsonObject, prefix: string, block?: OpenBlock, usage?: Usage): EventReading {
-    const text = new AnswerText(value, EVENTS, prefix, block?.index);
-    for (const speech of text.open) block?.channels.set(speech, `${speech}:${block.index}`);
+  #nextGeneration(): number {
+    this.#generation += 1;
+    return this.#generation;
+  }
+
+  #noteOpened(index: number): void {
+    const span = this.#spans.get(index);
+    if (span === undefined || span.closedAt !== NEVER)
+      this.#spans.set(index, { openedAt: this.#events, closedAt: NEVER });
+  }
+
+  #along(value: JsonObject, prefix: string, block?: OpenBlock, usage?: Usage, once = ""): Placed {
+    const text = new AnswerText(value, EVENTS, prefix, block?.index, block?.suffix, once);
+    for (const speech of text.open) block?.channels.set(speech, `${speech}:${block.index}${block.suffix}`);
     return {
+      ordinal: this.#events,
       segments: text.segments,
       closes: text.closes,
       terminal: false,
-      modelled: text.modelled,
+      // What comes out of its order is covered all the same, but no API sends it.
+      modelled: text.modelled && once === "" && (block === undefined || block.suffix === ""),
       ...(usage === undefined ? {} : { usage }),
       rewrite: (texts) => text.rewrite(texts),
     };
   }
 
-  /** Text that nobody can place: judged as one run, and dropped when any of it may not leave. */
-  #opaque(event: SseEvent, value: Json): EventReading {
-    const text = joinStrings(value, event.event === "" ? [] : [event.event]);
-    const channel = `other:${this.#events}`;
+  /** An event under a name that is not its type: the name is text too. It leaves with its event or not at all. */
+  #misnamed(event: SseEvent, reading: Placed): Placed {
+    const channel = `other:event:${this.#events}`;
+    const last = reading.segments.length;
     return {
-      segments: text === "" ? NONE : [{ channel, kind: "other", choice: 0, text }],
-      closes: [channel],
-      terminal: false,
+      ...reading,
+      segments: [...reading.segments, { channel, kind: "other", choice: 0, text: event.event }],
+      closes: [...reading.closes, channel],
+      // The official client skips whatever is named "ping".
+      terminal: reading.terminal && event.event !== "ping",
       modelled: false,
-      rewrite: (texts) => ((texts[0] ?? "") === text ? event.data : ""),
+      rewrite: (texts) => ((texts[last] ?? event.event) === event.event ? reading.rewrite(texts) : ""),
     };
   }
 
-  #noteSent(last: JsonObject): void {
-    this.#last = undefined;
-    const index = last["index"] as number;
-    if (last["type"] === "message_start") this.#sawStart = true;
-    else if (last["type"] === "content_block_start") this.#sawOpen.add(index);
-    else this.#sawOpen.delete(index);
+  /** Text that nobody can place runs on from event to event; the event goes when any of it may not leave. */
+  #opaque(event: SseEvent, value: Json | undefined): Placed {
+    const { segments, closes } = this.#unmodelled.read(event.event, event.data, value, this.#events);
+    return {
+      ordinal: this.#events,
+      segments,
+      closes,
+      terminal: false,
+      modelled: false,
+      rewrite: (texts) => (segments.every(({ text }, i) => (texts[i] ?? "") === text) ? event.data : ""),
+    };
   }
 }
 
 /** The reading of a delta with one text: made for nearly every event, so it is lean. */
-class RunReading implements EventReading {
+class RunReading implements Placed {
+  readonly ordinal: number;
   readonly segments: readonly Segment[];
   readonly closes = NONE;
   readonly terminal = false;
-  readonly modelled = true;
+  readonly modelled: boolean;
   readonly #value: JsonObject;
   readonly #delta: JsonObject;
   readonly #field: string;
 
-  constructor(value: JsonObject, delta: JsonObject, field: string, segment: Segment) {
+  constructor(
+    ordinal: number,
+    modelled: boolean,
+    value: JsonObject,
+    delta: JsonObject,
+    field: string,
+    segment: Segment,
+  ) {
+    this.ordinal = ordinal;
+    this.modelled = modelled;
     this.segments = [segment];
     this.#value = value;
     this.#delta = delta;
@@ -300,6 +367,12 @@ class RunReading implements EventReading {
       delta: { type, [this.#field]: text },
     });
   }
+}
+
+/** -1 for what is no index. Clients take "0" for 0 when they look a block up, so it is the same block here. */
+function indexOf(value: Json | undefined): number {
+  const index = typeof value === "string" && value !== "" ? Number(value) : value;
+  return typeof index === "number" && Number.isInteger(index) && index >= 0 ? index : -1;
 }
 
 function countMembers(value: JsonObject): number {

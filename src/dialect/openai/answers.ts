@@ -4,6 +4,7 @@
  */
 import type { Operation } from "../../layer/index.ts";
 import type { AnswerReading, AnswerStream, EventReading, Json, JsonObject } from "../dialect.ts";
+import { Unmodelled } from "../unmodelled.ts";
 import type { ChunkOperation } from "./choices.ts";
 import { ChunkStream } from "./chunks.ts";
 import { errorBody } from "./errors.ts";
@@ -26,10 +27,11 @@ export function openAnswerStream(operation: Operation): AnswerStream {
 
 /** Operations that the vendor never streams: every event is unknown. */
 function unstreamed(): AnswerStream {
+  const unmodelled = new Unmodelled();
   let ordinal = 0;
   return {
     read(event): EventReading {
-      return unreadable(event.event, event.data, parse(event.data), ordinal++);
+      return unreadable(unmodelled, event, parse(event.data), ordinal++);
     },
     ending: () => [],
     failure: (problem) => [{ event: "", data: errorBody(problem) }],

@@ -4,6 +4,7 @@
  */
 import type { Usage } from "../../layer/index.ts";
 import type { AnswerStream, EventReading, Json, JsonObject, PublicProblem, SseEvent } from "../dialect.ts";
+import { Unmodelled } from "../unmodelled.ts";
 import { ChoiceReader, type ChunkOperation } from "./choices.ts";
 import { ChunkReading } from "./chunk-reading.ts";
 import { errorBody } from "./errors.ts";
@@ -27,6 +28,7 @@ export class ChunkStream implements AnswerStream {
   private readonly operation: ChunkOperation;
   private readonly whole: boolean;
   private readonly strays = new Strays();
+  private readonly unmodelled = new Unmodelled();
   private readonly choices: ChoiceReader;
   private head: Head | undefined;
   private ordinal = 0;
@@ -43,7 +45,7 @@ export class ChunkStream implements AnswerStream {
     const data = event.data;
     if (data === "[DONE]") return this.done(event, ordinal);
     const root = parse(data);
-    if (!isObject(root)) return unreadable(event.event, data, root, ordinal);
+    if (!isObject(root)) return unreadable(this.unmodelled, event, root, ordinal);
     const reading = new ChunkReading(data, root, ordinal, this);
     if (event.event !== this.event) {
       this.event = event.event;

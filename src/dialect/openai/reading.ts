@@ -4,7 +4,8 @@
  * so that it may be called again and costs nothing when it is not.
  */
 import type { Channel, ChannelKind, Usage } from "../../layer/index.ts";
-import type { EventReading, Json, JsonObject, Segment } from "../dialect.ts";
+import type { EventReading, Json, JsonObject, Segment, SseEvent } from "../dialect.ts";
+import type { Unmodelled } from "../unmodelled.ts";
 
 /** An object or list that holds a string; a list's keys are its indices as text. */
 export type Holder = { [key: string]: Json | undefined };
@@ -308,29 +309,19 @@ export class Reading implements EventReading {
   protected rewritten(_printed: string): void {}
 }
 
-/** An event that this dialect does not know: all its text as one segment, closed at once. */
-export function unreadable(event: string, data: string, root: Json | undefined, ordinal: number): Reading {
-  const reading = new Reading(data, null, ordinal);
-  const channel = `other:event:${ordinal}`;
-  const texts = event === "" ? [] : [event];
-  if (root === undefined) texts.push(data);
-  else strings(root, texts);
+/** An event that this dialect does not know: its text runs on from one such event to the next. */
+export function unreadable(
+  unmodelled: Unmodelled,
+  event: SseEvent,
+  root: Json | undefined,
+  ordinal: number,
+): Reading {
+  const reading = new Reading(event.data, null, ordinal);
+  const { segments, closes } = unmodelled.read(event.event, event.data, root, ordinal);
   reading.modelled = false;
-  reading.segments.push(new WholeEvent(channel, texts.join("\n")));
-  reading.closes = [channel];
+  for (const { channel, text } of segments) reading.segments.push(new WholeEvent(channel, text));
+  reading.closes = closes;
   return reading;
-}
-
-/** Every string and member name below `value`, in document order. */
-function strings(value: Json | undefined, into: string[]): void {
-  if (typeof value === "string") into.push(value);
-  else if (Array.isArray(value)) for (const element of value) strings(element, into);
-  else if (value !== null && typeof value === "object") {
-    for (const name of Object.keys(value)) {
-      into.push(name);
-      strings(value[name], into);
-    }
-  }
 }
 
 /** Undefined for text that is not JSON. */

@@ -108,6 +108,66 @@ test("golden: a whole response, withheld and cut", () => {
   );
 });
 
+test("a secret cut anywhere over two unmodelled events is whole on one channel", () => {
+  const secret = "sk-fake-0123456789";
+  const novel = (output_index: number, delta: string): JsonObject => ({
+    type: "response.novel.delta",
+    item_id: "n1",
+    output_index,
+    sequence_number: 7,
+    delta,
+    nested: { words: [delta] },
+  });
+  for (const operation of ["responses", "chat", "completions", "models"] as const) {
+    for (let cut = 1; cut < secret.length; cut++) {
+      const told = new Map<string, string>();
+      const stream = openai.openAnswerStream(operation);
+      const json = operation !== "chat" && operation !== "completions";
+      for (const part of [secret.slice(0, cut), secret.slice(cut)]) {
+        const events = [
+          { event: "", data: part },
+          ...(json ? [novel(0, part), novel(1, "between")] : []).map((body) => ({
+            event: String(body["type"]),
+            data: JSON.stringify(body),
+          })),
+          { event: "", data: JSON.stringify([part]) },
+        ];
+        for (const event of events) {
+          const reading = stream.read(event);
+          assert.equal(reading.modelled, false);
+          const texts = reading.segments.map(({ text }) => text);
+          assert.equal(reading.rewrite(texts), event.data);
+          for (let i = 0; i < texts.length; i++) assert.equal(reading.rewrite(texts.with(i, "*")), "");
+          for (const { channel, text } of reading.segments) {
+            if (reading.closes.includes(channel)) assert.ok(!told.has(channel), channel);
+            told.set(channel, `${told.get(channel) ?? ""}${text}`);
+          }
+          for (const channel of reading.closes) assert.match(channel, /^other:names:/);
+        }
+      }
+      const whole = ["other:unmodelled", "other:unmodelled:/0"];
+      if (json) whole.push("other:unmodelled:0/delta", "other:unmodelled:0/nested/words/0");
+      for (const channel of whole)
+        assert.equal(told.get(channel), secret, `${operation} ${channel} cut at ${cut}`);
+    }
+  }
+});
+
+test("places without end share one channel, and so do deep ones", () => {
+  const stream = openai.openAnswerStream("responses");
+  const channels = new Set<string>();
+  const told = (body: JsonObject): void => {
+    for (const { channel } of read(stream, { type: "novel", ...body }).segments) channels.add(channel);
+  };
+  let deep: Json = "bottom";
+  for (let i = 0; i < 500; i++) deep = { down: deep };
+  told({ deep });
+  assert.deepEqual([...channels].slice(0, 1), ["other:unmodelled"]);
+  told(Object.fromEntries(Array.from({ length: 2_000 }, (_, i) => [`m${i}`, "x"])));
+  // 1024 places, the shared channel, and the names of two events.
+  assert.equal(channels.size, 1_024 + 3);
+});
+
 test("golden: endings at the head, within a part and after an item", () => {
   const stream = openai.openAnswerStream("responses");
   const readings = RESPONSE_EVENTS.map((event) => read(stream, event));

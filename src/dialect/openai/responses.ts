@@ -5,6 +5,7 @@
  */
 import type { ChannelKind } from "../../layer/index.ts";
 import type { AnswerStream, EventReading, Json, JsonObject, PublicProblem, SseEvent } from "../dialect.ts";
+import { Unmodelled } from "../unmodelled.ts";
 import { Channels } from "./channels.ts";
 import { usageOf } from "./chunks.ts";
 import { errorObject } from "./errors.ts";
@@ -59,6 +60,7 @@ class ResponseReading extends Reading {
 export class ResponseStream implements AnswerStream {
   private readonly memory = new Memory();
   private readonly channels = new Channels();
+  private readonly unmodelled = new Unmodelled();
   private readonly outline = new ResponseOutline();
   private readonly gather: Gather;
   private readonly tokenGather: Gather;
@@ -97,7 +99,7 @@ export class ResponseStream implements AnswerStream {
     const ordinal = this.ordinal++;
     const root = parse(event.data);
     if (!isObject(root)) {
-      const reading = unreadable(event.event, event.data, root, ordinal);
+      const reading = unreadable(this.unmodelled, event, root, ordinal);
       if (event.data === "[DONE]") {
         reading.modelled = true;
         reading.terminal = true;
@@ -108,7 +110,7 @@ export class ResponseStream implements AnswerStream {
     }
     const type = root["type"];
     const spec = typeof type === "string" ? EVENTS.get(type) : isObject(root["error"]) ? NOTHING : undefined;
-    if (spec === undefined) return unreadable(event.event, event.data, root, ordinal);
+    if (spec === undefined) return unreadable(this.unmodelled, event, root, ordinal);
     const reading = new ResponseReading(event.data, root, ordinal, this);
     if (event.event !== "" && event.event !== type && this.memory.differs("event", event.event))
       this.tell(reading, event.event, undefined, "event");
