@@ -4,17 +4,21 @@ import { it } from "node:test";
 import fc from "fast-check";
 import { ACTS, ALLOW, compareActs, type Finding, join, type Span, type Verdict } from "./verdict.ts";
 
-const span: fc.Arbitrary<Span> = fc.record({
-  channel: fc.constantFrom("answer:0", "prompt:1"),
-  start: fc.nat(3),
-  end: fc.nat(5),
-});
+/** Spans and findings are plain objects everywhere; two that differ in their prototype alone are no case. */
+const PLAIN = { noNullPrototype: true };
+const span: fc.Arbitrary<Span> = fc.record(
+  { channel: fc.constantFrom("answer:0", "prompt:1"), start: fc.nat(3), end: fc.nat(5) },
+  PLAIN,
+);
 const finding: fc.Arbitrary<Finding> = fc
-  .record({
-    reason: fc.constantFrom("a.b", "a.c"),
-    score: fc.constantFrom(0.1, 0.5, 1),
-    where: fc.option(span, { nil: undefined }),
-  })
+  .record(
+    {
+      reason: fc.constantFrom("a.b", "a.c"),
+      score: fc.constantFrom(0.1, 0.5, 1),
+      where: fc.option(span, { nil: undefined }),
+    },
+    PLAIN,
+  )
   .map(({ where, ...rest }) => (where === undefined ? rest : { ...rest, where }));
 const findings = fc.array(finding, { minLength: 1, maxLength: 4 });
 const verdict: fc.Arbitrary<Verdict> = fc.oneof(
