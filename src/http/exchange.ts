@@ -5,6 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
 import type { AnswerReading, AnswerStream, Json } from "../dialect/dialect.ts";
 import {
@@ -31,6 +32,7 @@ import { credentialOf, readHeaders, upstreamHeaders } from "./headers.ts";
 import { refusalOf } from "./refusal.ts";
 import { type LastWords, Reply } from "./reply.ts";
 import { matchRoute, type RouteKind, type Target } from "./routes.ts";
+import type { Member } from "./running.ts";
 import type { Services, Trace } from "./services.ts";
 import { type StreamOutcome, StreamRelay } from "./stream-relay.ts";
 
@@ -46,7 +48,8 @@ const AFTER_END_MS = 1_000;
 /** A short text joins the head of an answer in one write; a longer one is not worth encoding again. */
 const JOINED_BYTES_MAX = 16_384;
 
-export class Exchange {
+export class Exchange implements Member {
+  slot = -1;
   readonly #services: Services;
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
@@ -100,6 +103,10 @@ export class Exchange {
   /** Ends the exchange from outside: the gateway's time to drain is over. */
   cut(code: ProblemCode): void {
     this.#fail(problem(code));
+  }
+
+  isOn(socket: Duplex): boolean {
+    return this.#request.socket === socket;
   }
 
   /** The request's body turned out malformed on the wire: an answer says so, unless one is under way. */

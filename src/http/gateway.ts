@@ -15,6 +15,7 @@ import type { Duplex } from "node:stream";
 import { PROBLEMS, type ProblemCode } from "../layer/index.ts";
 import { Exchange } from "./exchange.ts";
 import { Proxied } from "./proxied.ts";
+import { Running } from "./running.ts";
 import type { Services } from "./services.ts";
 
 export interface GatewayOptions {
@@ -46,9 +47,8 @@ const REALTIME_PATH = "/v1/realtime";
 
 export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   const { services } = options;
-  const active = new Set<Exchange>();
-  /** Open connections, each with the exchanges whose answers are not over. */
-  const sockets = new Map<Duplex, Set<Exchange>>();
+  const active = new Running<Exchange>();
+  const sockets = new Set<Socket>();
   const proxied = new Proxied(services, { idleMs: options.idleMs });
   let draining = false;
 
@@ -66,13 +66,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       return;
     }
     const exchange = new Exchange(services, request, response);
-    const onSocket = sockets.get(request.socket);
     active.add(exchange);
-    onSocket?.add(exchange);
-    response.once("close", () => {
-      active.delete(exchange);
-      onSocket?.delete(exchange);
-    });
+    response.once("close", () => active.remove(exchange));
     void exchange.run();
   };
 
@@ -95,13 +90,13 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   server.maxConnections = options.connectionsMax;
   server.maxHeadersCount = 0;
   server.on("connection", (socket: Socket) => {
-    sockets.set(socket, new Set());
+    sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
   });
   server.on("drop", () => options.onRejected("connections_exhausted"));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
     const code = clientErrorCode(error);
-    const [running] = sockets.get(socket) ?? [];
+    const running = active.all().find((exchange) => exchange.isOn(socket));
     if (running !== undefined && code !== undefined) {
       // Its body broke off or was malformed. Words put between the pieces of an answer would corrupt it.
       running.cutBody();
@@ -147,12 +142,12 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
   };
 }
 
-function cutAll(active: ReadonlySet<Exchange>, server: Server, sockets: ReadonlyMap<Duplex, unknown>): void {
-  for (const exchange of active) exchange.cut("draining");
+function cutAll(active: Running<Exchange>, server: Server, sockets: ReadonlySet<Socket>): void {
+  for (const exchange of active.all()) exchange.cut("draining");
   server.closeAllConnections();
   // What is left was upgraded and is no longer the server's to close.
   setImmediate(() => {
-    for (const socket of sockets.keys()) socket.destroy();
+    for (const socket of sockets) socket.destroy();
   });
 }
 

@@ -17,6 +17,9 @@ export interface UpstreamOptions {
   readonly idleMs: number;
 }
 
+/** An idle connection is kept this long: under the minute after which load balancers commonly drop one. */
+const UPSTREAM_IDLE_MS = 55_000;
+
 export interface UpstreamCall {
   readonly method: string;
   /** Path and query as the gateway wrote them. */
@@ -45,7 +48,7 @@ export class Upstream {
       connect: { timeout: options.connectMs, noDelay: true },
       headersTimeout: options.firstByteMs,
       bodyTimeout: options.idleMs,
-      keepAliveTimeout: 30_000,
+      keepAliveTimeout: UPSTREAM_IDLE_MS,
       maxHeaderSize: 32_768,
     });
   }
