@@ -122,7 +122,9 @@ function greet(
 ): void {
   const { gateway, admin, policy, identities } = sallyport;
   const { revision, servedFrom } = policy.status();
-  const key = identities.bootstrap?.key;
+  // A key of real worth that was handed in is not repeated: what is printed here ends in somebody's logs.
+  const isHandedIn = simulatorUrl === undefined && Boolean(process.env["SALLYPORT_BOOTSTRAP_KEY"]);
+  const key = isHandedIn ? "$SALLYPORT_BOOTSTRAP_KEY" : identities.bootstrap?.key;
   const lines = [
     `sallyport listens on ${gateway.url}, admin on ${admin.url}`,
     `  policy    ${revision} from ${servedFrom === "file" ? configDir : servedFrom}`,
@@ -136,11 +138,11 @@ function greet(
       lines.push(`  upstream  ${dialect} at ${url}${secret === undefined ? ", without a key" : ""}`);
   if (key !== undefined) lines.push(`  key       ${key}`);
   else lines.push("  key       as made before; `sallyport keys create --org ORG` makes another");
-  if (process.env["SALLYPORT_ADMIN_TOKEN"] === undefined) lines.push(`  admin     token ${adminToken}`);
+  if (!process.env["SALLYPORT_ADMIN_TOKEN"]) lines.push(`  admin     token ${adminToken}`);
   lines.push(
     "",
     "Try:",
-    `  curl ${gateway.url}/v1/chat/completions -H 'authorization: Bearer ${key ?? "YOUR_KEY"}' -H 'content-type: application/json' \\`,
+    `  curl ${gateway.url}/v1/chat/completions -H "authorization: Bearer ${key ?? "YOUR_KEY"}" -H 'content-type: application/json' \\`,
     `    -d '{"model":"demo","messages":[{"role":"user","content":"Hello"}]}'`,
   );
   console.log(lines.join("\n"));

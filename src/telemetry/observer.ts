@@ -56,7 +56,8 @@ function fieldsOf(decision: Decision, detail: string | undefined) {
   const code = detail === undefined ? undefined : systemCodeIn(detail);
   const stack = detail === undefined ? [] : stackFrames(detail);
   return {
-    ...{ id, traceId, revision, route, dialect, cause, status, keyId, totalMs },
+    ...{ id, revision, route, dialect, cause, status, keyId, totalMs },
+    ...(traceId !== undefined && { traceId }),
     ...(failed.length > 0 && { seats: failed.map(({ seat, state, mode }) => ({ seat, state, mode })) }),
     ...(code !== undefined && { code }),
     ...(stack.length > 0 && { stack }),
