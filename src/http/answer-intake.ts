@@ -66,13 +66,14 @@ export class AnswerIntake implements Dispatcher.DispatchHandler {
     }
     this.#early = [];
     controller.pause();
-    goOn.then((agreed) => {
+    const replay = (agreed: boolean) => {
       const early = this.#early ?? [];
       this.#early = undefined;
       if (!agreed) this.#isOver = true;
-      for (const replay of early) replay();
+      for (const step of early) step();
       controller.resume();
-    });
+    };
+    goOn.then(replay).catch(() => this.#fault("internal"));
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Dispatcher } from "undici";
-import type { AnswerReading, AnswerStream, Json } from "../dialect/dialect.ts";
+import type { AnswerReading, AnswerStream, Dialect, Json } from "../dialect/dialect.ts";
 import {
   type Await,
   type Cause,
@@ -119,6 +119,10 @@ export class Exchange implements Member {
     this.#fail(problem("body_incomplete"));
   }
 
+  get #dialect(): Dialect {
+    return this.#services.dialects[this.#route.dialect];
+  }
+
   /** Made when it is first needed: by then the route is known, or the request has none. */
   get #passage(): Passage {
     if (this.#opened === undefined) {
@@ -188,7 +192,7 @@ export class Exchange implements Member {
     } else if (headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0) {
       return this.#fail(problem("body_unexpected"));
     }
-    const prompt = this.#reply.dialect.readPrompt({
+    const prompt = this.#dialect.readPrompt({
       operation: route.operation,
       body,
       parameters: target.parameters,
@@ -268,7 +272,7 @@ export class Exchange implements Member {
 
   #openStream(status: number, headers: Readonly<Record<string, string>>): void {
     const { limits } = this.#services;
-    this.#stream = this.#reply.dialect.openAnswerStream(this.#route.operation);
+    this.#stream = this.#dialect.openAnswerStream(this.#route.operation);
     const relay = new StreamRelay({
       response: this.#response,
       eventBytesMax: limits.eventBytesMax,
@@ -324,7 +328,7 @@ export class Exchange implements Member {
       return this.#conclude("upstream_error", this.#reply.upstreamError(status, headers));
     }
     const { value, text } = read;
-    const reading = this.#reply.dialect.readAnswer(this.#route.operation, value);
+    const reading = this.#dialect.readAnswer(this.#route.operation, value);
     if (reading.usage !== undefined) this.#usage = reading.usage;
     if (!reading.modelled && this.#snapshot.unknownEvents === "cut" && status < 300) {
       return this.#fail(problem("upstream_event_unknown"));
@@ -356,7 +360,7 @@ export class Exchange implements Member {
   #fail(fault: Problem): void {
     if (this.#concluded) return;
     this.#detail ??= fault.detail;
-    const openStream = () => this.#reply.dialect.openAnswerStream(this.#route.operation);
+    const openStream = () => this.#dialect.openAnswerStream(this.#route.operation);
     this.#conclude(
       fault.code,
       this.#reply.problem(fault, () => this.#stream ?? openStream()),

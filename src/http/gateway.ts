@@ -62,7 +62,8 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
       return;
     }
     if (proxied.takes(request)) {
-      void proxied.carry(request, response);
+      // Nothing in there is known to throw; if it does, the close that follows concludes the request.
+      proxied.carry(request, response).catch(() => response.destroy());
       return;
     }
     const exchange = new Exchange(services, request, response);
@@ -106,7 +107,7 @@ export async function openGateway(options: GatewayOptions): Promise<Gateway> {
     respondRaw(socket, code);
   });
   server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    void proxied.upgrade(request, socket, head);
+    proxied.upgrade(request, socket, head).catch(() => socket.destroy());
   });
   server.on("connect", (_request: IncomingMessage, socket: Duplex) => {
     options.onRejected("route_unknown");

@@ -10,6 +10,7 @@ import type { HoldBack, HoldState } from "../pipeline/hold-back.ts";
 import { readAnswerJson } from "../wire/json-answer.ts";
 import { SseDecoder, SseFault } from "../wire/sse.ts";
 
+/** An event nested beyond `depthMax`: the walks over its value could not be trusted to end. */
 class TooDeep extends Error {}
 
 /** What pauses and resumes the sender; undici's controller. */
@@ -35,8 +36,6 @@ export interface StreamRelayOptions {
   readonly onFirstByte: () => void;
 }
 
-const OPEN_BRACKET = 91;
-const OPEN_BRACE = 123;
 /** A comment line keeps idle connections alive; its words, if any, stay behind. */
 const HEARTBEAT = ":\n\n";
 
@@ -113,11 +112,6 @@ export class StreamRelay {
   }
 
   readonly #onEvent = (event: SseEvent): void => {
-    const first = event.data.charCodeAt(0);
-    if (first !== OPEN_BRACE && first !== OPEN_BRACKET) {
-      this.#events.push(event);
-      return;
-    }
     const read = readAnswerJson(event.data, this.#options.depthMax);
     if (read === "too_deep") throw new TooDeep();
     const isOwn = read === "not_json" || read.text === event.data;
@@ -159,7 +153,7 @@ export class StreamRelay {
       this.#next = 0;
       if (this.#ended !== "no" && !this.#judging) {
         this.#judging = true;
-        this.#afterEnd(holdBack.finish());
+        this.#afterEnd(holdBack).catch(() => this.#settle({ kind: "failed", code: "internal" }));
         return;
       }
     }
@@ -210,7 +204,8 @@ export class StreamRelay {
   }
 
   /** No last event came: what was held has been judged as whole; the answer still ends as a failure. */
-  async #afterEnd(finished: HoldState | Promise<HoldState>): Promise<void> {
+  async #afterEnd(holdBack: HoldBack): Promise<void> {
+    const finished = holdBack.finish();
     const state = finished instanceof Promise ? await finished : finished;
     if (this.#done) return;
     if (state.state === "blocked") {

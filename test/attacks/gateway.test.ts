@@ -111,7 +111,7 @@ describe("attacks on the gateway", () => {
       const body = `{"id":"c","object":"chat.completion${stream ? ".chunk" : ""}","created":1,"model":"m","choices":[{"index":0,"${part}":{"role":"assistant","content":"${SECRET}","content":"hi"},"finish_reason":${stream ? null : '"stop"'}}]}`;
       simulator.setScript(
         stream
-          ? { events: [{ data: body }, { data: "[DONE]" }] }
+          ? { events: [{ data: body }, { data: ` \t ${body}` }, { data: "[DONE]" }] }
           : { rawBody: body, contentType: "application/json" },
       );
       const text = await (await chat(url, { stream })).text();
