@@ -4,5 +4,6 @@ import { auth } from "./auth/layer.ts";
 import { outputSecrets } from "./output-secrets/layer.ts";
 import { promptRules } from "./prompt-rules/layer.ts";
 import { rateLimit } from "./rate-limit/layer.ts";
+import { reputation } from "./reputation/layer.ts";
 
-export const layerKinds: readonly LayerKind[] = [auth, outputSecrets, promptRules, rateLimit];
+export const layerKinds: readonly LayerKind[] = [auth, outputSecrets, promptRules, rateLimit, reputation];

@@ -9,15 +9,22 @@ import { anthropic } from "./dialect/anthropic/index.ts";
 import { openai } from "./dialect/openai/index.ts";
 import { openGateway } from "./http/gateway.ts";
 import type { Services } from "./http/services.ts";
-import { Upstream } from "./http/upstream.ts";
-import type { DialectName, LayerKind } from "./layer/index.ts";
+import { openUpstreams } from "./http/upstream-open.ts";
+import type { UpstreamStats } from "./http/upstream-set.ts";
+import { ENTITY_KINDS, type Entity, type LayerKind } from "./layer/index.ts";
 import { openSpool } from "./ledger/spool.ts";
 import { VerdictCache } from "./pipeline/verdict-cache.ts";
 import type { GatewayConfig } from "./policy/gateway-file.ts";
 import { formatProblems } from "./policy/problems.ts";
 import { openPolicy } from "./policy/store.ts";
 import { MemoryCounters } from "./ports/counters-memory.ts";
+import type { RedisCounters } from "./ports/counters-redis.ts";
+import { openGeo } from "./ports/geo.ts";
 import { openIdentities } from "./ports/identities.ts";
+import { openRedis } from "./ports/redis.ts";
+import { openReputation } from "./ports/reputation.ts";
+import { openSanctions } from "./ports/sanctions.ts";
+import { limitsOf, reputationSeatsOf } from "./served.ts";
 import { openLogger } from "./telemetry/logger.ts";
 import { openMetrics } from "./telemetry/metrics.ts";
 import { openObserver } from "./telemetry/observer.ts";
@@ -56,22 +63,58 @@ export async function openSallyport(options: SallyportOptions) {
   });
   opening.defer(() => spool.close());
 
+  // Redis, where one is named: limits, keys, sanctions and reputation are then shared by all gateways. One that is
+  // away stops nothing from starting: each seat says what holds meanwhile.
+  const redis = config.stores.redis === undefined ? undefined : await openRedis(config.stores.redis);
+  if (redis !== undefined) {
+    opening.defer(() => redis.close());
+    redis.onState((isUp) => {
+      if (isUp) log.info({ replicas: redis.liveReplicas }, "redis answers");
+      else log.error({ problem: redis.problem }, "redis is away");
+    });
+    if (!redis.isUp) log.error({ problem: redis.problem }, "redis is away");
+  }
+
   // State that outlives every policy: a reload forgives nobody.
+  const changed = (what: string) => (found: string | undefined) =>
+    found === undefined
+      ? log.info({ what }, "can be read again")
+      : log.error({ what, problem: found }, "cannot be used; what was read last holds");
   const identities = await openIdentities({
     dataDir,
     env,
     bootstrapKey: options.bootstrapKey,
-    onProblem: (found) => log.error({ problem: found ?? "readable again" }, "the key file's state changed"),
+    redis,
+    onProblem: changed("keys"),
+    onIssuerProblem: (issuer, found) => changed(`the keys of the issuer ${issuer}`)(found),
   });
   opening.defer(() => identities.close());
-  const counters = new MemoryCounters({ keysMax: limits.counterKeysMax });
+  const counting = { keysMax: limits.counterKeysMax };
+  const counters =
+    redis === undefined
+      ? new MemoryCounters(counting)
+      : new (await import("./ports/counters-redis.ts")).RedisCounters({ redis, ...counting });
+  opening.defer(() => counters.close());
+  const sanctions = await openSanctions({ dataDir, redis, onProblem: changed("sanctions") });
+  opening.defer(() => sanctions.close());
+  const geo = await openGeo({ ...config.geo, onProblem: changed("geo") });
+  opening.defer(() => geo.close());
+  const reputation = await openReputation({
+    dataDir,
+    redis,
+    sanctions,
+    geo,
+    entitiesMax: limits.reputationEntitiesMax,
+    onProblem: changed("reputation"),
+  });
+  opening.defer(() => reputation.close());
 
   // The policy next, as it needs the ports; a bad one leaves the last good one in place.
   const policy = await openPolicy({
     configDir,
     dataDir,
     kinds: [...layerKinds, ...(options.moreLayers ?? [])],
-    portsFor: (seat) => ({ counters: counters.forSeat(seat), identities }),
+    portsFor: (seat) => ({ counters: counters.forSeat(seat), identities, reputation }),
     pollMs: config.policyPollMs,
     onReload(result) {
       metrics.policyReload(result);
@@ -84,7 +127,7 @@ export async function openSallyport(options: SallyportOptions) {
   opening.defer(() => policy.close());
 
   // Upstreams are connected to lazily; one that is away answers with its own code.
-  const upstreams = openUpstreams(config);
+  const upstreams = await openUpstreams(config, { onKeysProblem: changed("keys of organisations") });
   for (const upstream of Object.values(upstreams)) opening.defer(() => upstream.close());
 
   // What each exchange may reach, and nothing more.
@@ -108,13 +151,27 @@ export async function openSallyport(options: SallyportOptions) {
   const routes = adminRoutes({
     policy,
     identities,
+    sanctions,
+    reputation,
+    reputationSeats: () => reputationSeatsOf(policy.current().seats),
+    counters,
+    limits: () => limitsOf(policy.current().seats),
+    redis,
+    upstreams,
     spool,
     metrics,
     metricsAccess: config.admin.metrics,
     state,
-    upstreams: Object.fromEntries(Object.entries(upstreams).map(([name, { origin }]) => [name, origin])),
   });
-  const admin = await openAdmin({ ...config.admin.listen, token: options.adminToken, routes });
+  const admin = await openAdmin({
+    ...config.admin.listen,
+    token: options.adminToken,
+    readToken: env["SALLYPORT_ADMIN_READ_TOKEN"] || undefined,
+    routes,
+    audit: ({ actor, action, target, outcome, status }) =>
+      log.info({ actor, action, target, outcome, status }, "an operator's action"),
+    onFault: (error, action) => log.error({ action, err: error }, "an admin call failed"),
+  });
   opening.defer(() => admin.close());
 
   // The listener last: it takes requests as soon as it exists.
@@ -141,6 +198,40 @@ export async function openSallyport(options: SallyportOptions) {
   metrics.read("spoolAccepting", () => (spool.accepting ? 1 : 0));
   metrics.read("counterKeys", () => counters.stats().keys);
   metrics.read("counterOverflow", () => counters.stats().overflowed);
+  metrics.read("counterLeases", () => counters.stats().leases);
+  metrics.read("limitTakes", () => takesOf(counters.stats()));
+  metrics.read("reputationEntities", () => reputation.stats().entities);
+  metrics.read("sanctionsActive", () => activeByKind(sanctions.list({ active: true })));
+  if (redis !== undefined) {
+    metrics.read("redisUp", () => (redis.isUp ? 1 : 0));
+    metrics.read("replicas", () => redis.liveReplicas);
+    metrics.read("limitSettlesPending", () => pendingOf(counters.stats()).pending);
+    metrics.read("limitSettlesLost", () => pendingOf(counters.stats()).lost);
+  }
+  const everyTarget = (figure: (target: UpstreamStats["targets"][number]) => number) => () =>
+    Object.entries(upstreams).flatMap(([dialect, upstream]) =>
+      upstream.stats().targets.map((target) => [[dialect, target.name], figure(target)] as const),
+    );
+  metrics.read(
+    "upstreamLimit",
+    everyTarget(({ limit }) => limit),
+  );
+  metrics.read(
+    "upstreamInFlight",
+    everyTarget(({ inFlight }) => inFlight),
+  );
+  metrics.read(
+    "upstreamEjected",
+    everyTarget(({ isEjected }) => (isEjected ? 1 : 0)),
+  );
+  metrics.read("upstreamRetries", () =>
+    Object.entries(upstreams).map(([dialect, upstream]) => [[dialect], upstream.stats().retries]),
+  );
+  metrics.read("upstreamShed", () =>
+    Object.entries(upstreams).flatMap(([dialect, upstream]) =>
+      Object.entries(upstream.stats().shed).map(([tier, count]) => [[dialect, tier], count] as const),
+    ),
+  );
 
   const opened = opening.move();
   return {
@@ -148,6 +239,10 @@ export async function openSallyport(options: SallyportOptions) {
     admin,
     policy,
     identities,
+    sanctions,
+    reputation,
+    counters,
+    upstreams,
     spool,
     /** Refuses new requests, lets running ones end within the grace time, then closes what was opened, last first. */
     async close(graceMs: number = timeouts.drainMs): Promise<void> {
@@ -158,24 +253,26 @@ export async function openSallyport(options: SallyportOptions) {
   };
 }
 
-function openUpstreams({
-  upstreams,
-  limits,
-  timeouts,
-}: GatewayConfig): Partial<Record<DialectName, Upstream>> {
-  const open: Partial<Record<DialectName, Upstream>> = {};
-  for (const dialect of ["openai", "anthropic"] as const) {
-    const named = upstreams[dialect];
-    if (named === undefined) continue;
-    open[dialect] = new Upstream({
-      dialect,
-      url: named.url,
-      key: named.key,
-      connectionsMax: limits.upstreamConnectionsMax,
-      connectMs: timeouts.upstreamConnectMs,
-      firstByteMs: timeouts.firstByteMs,
-      idleMs: timeouts.idleMs,
-    });
-  }
-  return open;
+function activeByKind(sanctions: readonly { readonly entity: Entity }[]): [string[], number][] {
+  return ENTITY_KINDS.map((kind) => [[kind], sanctions.filter(({ entity }) => entity.kind === kind).length]);
+}
+
+/** Who answered for the limits; with Redis named, this process's own memory only speaks for its share. */
+type CounterStats = ReturnType<MemoryCounters["stats"]> | ReturnType<RedisCounters["stats"]>;
+
+function takesOf(stats: CounterStats): [string[], number][] {
+  if (!("shared" in stats)) return [];
+  const { shared, known, insured, posture } = stats;
+  return [
+    [["shared"], shared],
+    [["known"], known],
+    [["share"], insured],
+    [["posture"], posture],
+  ];
+}
+
+function pendingOf(stats: CounterStats): { readonly pending: number; readonly lost: number } {
+  return "pendingSettles" in stats
+    ? { pending: stats.pendingSettles, lost: stats.lostSettles }
+    : { pending: 0, lost: 0 };
 }

@@ -10,6 +10,8 @@ import { spec } from "node:test/reporters";
 
 /** No file takes longer; one that hangs fails instead of holding the run up. */
 const FILE_MS_MAX = 15 * 60_000;
+/** Nor does a single test, unless it names a time of its own: the tests after it still run. */
+const TEST_MS_MAX = 5 * 60_000;
 
 const root = resolve(import.meta.dirname, "..");
 const picks = process.argv.slice(2);
@@ -37,7 +39,12 @@ process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
 console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
 
 async function runGroup(group: readonly string[], concurrency: number): Promise<void> {
-  const stream = run({ files: group, concurrency, timeout: FILE_MS_MAX });
+  const stream = run({
+    files: group,
+    concurrency,
+    timeout: FILE_MS_MAX,
+    execArgv: [`--test-timeout=${TEST_MS_MAX}`],
+  });
   stream.on("test:pass", ({ skip, details }) => {
     if (details.type === "suite") return;
     if (skip !== undefined) count.skipped += 1;

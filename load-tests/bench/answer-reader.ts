@@ -14,6 +14,8 @@ type State = "head" | "body" | "size" | "data" | "trailer" | "done";
 
 export class AnswerReader {
   status = 0;
+  /** Status line and header fields, as they came. */
+  head = "";
   /** Of Latin-1 characters, one a byte: the bench's texts are ASCII. */
   body = "";
   /** The server will close the connection after this answer. */
@@ -72,6 +74,7 @@ export class AnswerReader {
     const status = /^HTTP\/1\.1 (\d{3})/.exec(lines[0] ?? "");
     if (status === null) throw new Error(`not an HTTP/1.1 answer: ${JSON.stringify(lines[0])}`);
     this.status = Number(status[1]);
+    this.head = head;
     for (const line of lines) {
       const lower = line.toLowerCase();
       if (lower.startsWith("content-length:")) {

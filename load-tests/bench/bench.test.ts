@@ -200,10 +200,19 @@ test("a report pairs each round's figures and judges the bars by them", () => {
     { bar: "at most", variant: "mine", figure: "cpuMicrosPerRequest", limit: 200 },
     { bar: "under", variant: "mine", figure: "cpuMicrosPerRequest", limit: 200, strict: true },
     { bar: "absent", variant: "other", figure: "cpuMicrosPerRequest", against: "portkey", limit: 1 },
+    { bar: "added", variant: "mine", figure: "cpuMicrosPerRequest", addedTo: "http-proxy", limit: 100 },
+    {
+      bar: "own limit",
+      variant: "mine",
+      figure: "cpuMicrosPerRequest",
+      addedTo: "http-proxy",
+      limit: "tripMs",
+    },
+    { bar: "no limit", variant: "mine", figure: "cpuMicrosPerRequest", limit: "unknownMs" },
   ];
   const measured = new Map([
     ["http-proxy", cpu(100, 300, 50)],
-    ["mine", cpu(200, 600, 110)],
+    ["mine", cpu(200, 600, 110).map((round) => ({ ...round, tripMs: 99 }))],
   ]);
   const report = makeReport({ machine: {}, node: "v24", rounds: 3, skipped: [] }, measured, bars);
   assert.equal(report.ratios["http-proxy"]?.["mine"]?.["cpuMicrosPerRequest"], 2);
@@ -215,7 +224,15 @@ test("a report pairs each round's figures and judges the bars by them", () => {
       [200, true],
       [200, false],
       [null, null],
+      // 100, 300 and 60 were added, round by round.
+      [100, true],
+      [100, false],
+      [null, null],
     ],
+  );
+  assert.deepEqual(
+    report.bars.slice(-2).map(({ limit }) => limit),
+    [99, null],
   );
   assert.match(printed(report), /tight +1.9 +2 +falls short/);
 });
@@ -239,19 +256,20 @@ test("CPU time counts a process with its children, and agrees with the kernel's 
   assert.ok(Math.abs(difference) < 50, `schedstat and ticks differ by ${difference} ms`);
 });
 
-test("the bench's policy keeps the asked seats, enforced, and lifts the limit", () => {
+test("the bench's policy keeps the asked seats, enforced, and lifts every limit", () => {
   const policy = [
     "version: 1",
     "routes: [openai.chat]",
     "seats:",
     "  - { id: auth, use: auth }",
-    "  - { id: requests, use: rate-limit, mode: shadow, with: { per: org, requests: { limit: 60, windowSec: 60 } } }",
+    "  - { id: requests, use: rate-limit, mode: shadow, with: { whenAway: admit, limits: [" +
+      "{ name: a, of: requests, per: [org], limit: 60, window: 1m }, { name: b, of: concurrency, per: [key], limit: 5 }] } }",
     "  - { id: other, use: other }",
   ].join("\n");
   assert.match(benchPolicy(policy, []), /seats: \[\]/);
   const kept = benchPolicy(policy, ["auth", "rate-limit"]);
-  assert.match(kept, /per: org/);
-  assert.match(kept, /limit: 1000000000/);
+  assert.match(kept, /whenAway: admit/);
+  assert.equal(kept.match(/limit: 1000000000/g)?.length, 2);
   assert.doesNotMatch(kept, /shadow|other/);
   assert.throws(() => benchPolicy(policy, ["prompt-rules"]), /no seat that uses prompt-rules/);
 });

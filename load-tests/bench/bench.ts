@@ -48,6 +48,7 @@ export async function runBench(options: BenchOptions): Promise<Report> {
       try {
         const variant = await VARIANTS[name]!({ upstreamPort, dir: join(dir, name) });
         if (variant.process !== undefined) processes.push(variant.process);
+        if (variant.store !== undefined) processes.push(variant.store.process);
         running.set(name, variant);
       } catch (error) {
         if (!(error instanceof NotInstalled)) throw error;
@@ -79,12 +80,7 @@ async function measureAll(
   options: BenchOptions,
   running: ReadonlyMap<string, Running>,
 ): Promise<ReadonlyMap<string, readonly Figures[]>> {
-  const jobs = options.suites.flatMap((suite) =>
-    suite.workloads.map((workload) => ({
-      workload,
-      names: suite.variants.filter((name) => running.has(name)),
-    })),
-  );
+  const jobs = jobsOf(options.suites, running);
   for (const { workload, names } of jobs) {
     for (const name of names) {
       options.note(`warming ${name}: ${workload.name}`);
@@ -106,20 +102,53 @@ async function measureAll(
       }
       options.note(`round ${round + 1} of ${options.rounds}: ${workload.name} done`);
     }
+    for (const [name, variant] of running) {
+      const { store } = variant;
+      if (store === undefined) continue;
+      gathered.set(name, { ...gathered.get(name), ...(await attempt(options, name, variant, store.probe)) });
+    }
     for (const [name, found] of gathered) figures.get(name)!.push(found);
   }
   return figures;
 }
 
+interface Job {
+  readonly workload: Workload;
+  readonly names: readonly string[];
+}
+
+/** Each workload once, with the variants of all suites that have it: a figure is measured in one place. */
+function jobsOf(suites: readonly Suite[], running: ReadonlyMap<string, Running>): readonly Job[] {
+  const wanted = new Map<Workload, Set<string>>();
+  for (const { workloads, variants } of suites) {
+    for (const workload of workloads) {
+      const names = wanted.get(workload) ?? new Set();
+      for (const name of variants) if (running.has(name)) names.add(name);
+      wanted.set(workload, names);
+    }
+  }
+  return [...wanted].map(([workload, names]) => ({ workload, names: [...names] }));
+}
+
 async function measure(variant: Running, workload: Workload, scale: number): Promise<Figures> {
   const load = scaled(workload.load, scale);
-  const pid = variant.process?.pid;
-  const before = pid === undefined ? 0n : cpuNanos(pid);
+  const before = cpuOf(variant);
   const result = await drive(variant, load);
   await sleep(SETTLE_MS);
-  const after = pid === undefined ? 0n : cpuNanos(pid);
-  const run: Run = { ...result, load, cpuMicros: Number(after - before) / 1000 };
+  const after = cpuOf(variant);
+  const run: Run = {
+    ...result,
+    load,
+    cpuMicros: after.own - before.own,
+    storeCpuMicros: variant.store === undefined ? undefined : after.store - before.store,
+  };
   return workload.figures(run);
+}
+
+/** CPU time so far, in microseconds. */
+function cpuOf({ process, store }: Running): { readonly own: number; readonly store: number } {
+  const micros = (pid: number | undefined) => (pid === undefined ? 0 : Number(cpuNanos(pid)) / 1000);
+  return { own: micros(process?.pid), store: micros(store?.process.pid) };
 }
 
 /** Says whose fault a failure was, and what that one printed. */

@@ -12,7 +12,8 @@ export type Rounds = ReadonlyMap<string, readonly Figures[]>;
 
 export interface BarResult {
   readonly bar: string;
-  readonly limit: number;
+  /** Null where it is itself a figure, and that was not measured. */
+  readonly limit: number | null;
   /** Null where a variant of the comparison did not run. */
   readonly measured: number | null;
   readonly holds: boolean | null;
@@ -106,24 +107,43 @@ function ratiosOf(rounds: Rounds, name: string, base: string): Figures {
 
 /**
  * The median of the rounds' own ratios, and not the ratio of the medians: within a round two variants ran
- * moments apart, so that a neighbour who slowed the machine for a while slowed both.
+ * moments apart, so that a neighbour who slowed the machine for a while slowed both. The same for differences.
  */
 function medianRatio(rounds: Rounds, figure: string, name: string, base: string): number | undefined {
-  const ratios = (rounds.get(name) ?? []).flatMap((round, index) => {
-    const [part, whole] = [round[figure], rounds.get(base)?.[index]?.[figure]];
-    return part === undefined || whole === undefined ? [] : [part / whole];
+  return medianOfPairs(rounds, figure, name, base, (part, whole) => part / whole);
+}
+
+function medianOfPairs(
+  rounds: Rounds,
+  figure: string,
+  name: string,
+  base: string,
+  compare: (own: number, other: number) => number,
+): number | undefined {
+  const found = (rounds.get(name) ?? []).flatMap((round, index) => {
+    const [own, other] = [round[figure], rounds.get(base)?.[index]?.[figure]];
+    return own === undefined || other === undefined ? [] : [compare(own, other)];
   });
-  return ratios.length === 0 ? undefined : median(ratios);
+  return found.length === 0 ? undefined : median(found);
 }
 
 function judge(bar: Bar, rounds: Rounds): BarResult {
-  const measured =
-    bar.against === undefined
-      ? mediansOf(rounds.get(bar.variant) ?? [])[bar.figure]
-      : medianRatio(rounds, bar.figure, bar.variant, bar.against);
-  if (measured === undefined) return { bar: bar.bar, limit: bar.limit, measured: null, holds: null };
-  const holds = bar.strict === true ? measured < bar.limit : measured <= bar.limit;
-  return { bar: bar.bar, limit: bar.limit, measured: rounded(measured), holds };
+  const own = mediansOf(rounds.get(bar.variant) ?? []);
+  const limit = typeof bar.limit === "number" ? bar.limit : own[bar.limit];
+  const measured = measuredFor(bar, rounds, own);
+  if (measured === undefined || limit === undefined) {
+    return { bar: bar.bar, limit: limit ?? null, measured: null, holds: null };
+  }
+  const holds = bar.strict === true ? measured < limit : measured <= limit;
+  return { bar: bar.bar, limit, measured: rounded(measured), holds };
+}
+
+function measuredFor(bar: Bar, rounds: Rounds, own: Figures): number | undefined {
+  const { figure, variant, against, addedTo } = bar;
+  if (against !== undefined) return medianRatio(rounds, figure, variant, against);
+  if (addedTo !== undefined)
+    return medianOfPairs(rounds, figure, variant, addedTo, (mine, base) => mine - base);
+  return own[figure];
 }
 
 /** Four digits say all that the measurement can. */
@@ -137,11 +157,15 @@ function mapped(figures: Figures, change: (value: number) => number): Figures {
 
 const COLUMNS: readonly (readonly [figure: string, heading: string, digits: number])[] = [
   ["cpuMicrosPerRequest", "CPU µs/req", 1],
+  ["storeCpuMicrosPerRequest", "Redis' CPU µs/req", 1],
   ["requestsPerSecond", "req/s", 0],
   ["p50Ms", "p50 ms", 2],
   ["p99Ms", "p99 ms", 2],
   ["firstByteP50Ms", "1st byte ms", 3],
   ["addedFirstByteP50Ms", "added ms", 3],
+  ["aloneP50Ms", "p50 alone ms", 3],
+  ["pingP50Ms", "PING ms", 3],
+  ["takeP50Ms", "take ms", 3],
   ["cpuMicrosPerEvent", "CPU µs/event", 2],
   ["readsPerEvent", "reads/event", 2],
   ["streamFirstByteP50Ms", "1st byte ms (stream)", 3],
@@ -169,7 +193,7 @@ export function printed(report: Report): string {
   }
   const bars = report.bars.map((bar) => [
     bar.bar,
-    String(bar.limit),
+    bar.limit === null ? "-" : String(bar.limit),
     bar.measured === null ? "-" : String(bar.measured),
     bar.holds === null ? "not measured" : bar.holds ? "holds" : "falls short",
   ]);

@@ -9,6 +9,8 @@ import { fileURLToPath } from "node:url";
 import { parseDocument } from "yaml";
 import type { Target } from "./load.ts";
 import { accepts, freePort, run, type Started, start } from "./processes.ts";
+import type { Figures } from "./report.ts";
+import { openProbe } from "./store-probe.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const PEERS = join(ROOT, "load-tests/peers");
@@ -16,6 +18,14 @@ const PEERS = join(ROOT, "load-tests/peers");
 export interface Running extends Target {
   /** Undefined for `direct`, which has no proxy to measure. */
   readonly process: Started | undefined;
+  /** Where the variant keeps its state, if not in itself. Its CPU time is told beside, and not the variant's. */
+  readonly store?: Store;
+}
+
+interface Store {
+  readonly process: Started;
+  /** How long the store takes by itself, without a gateway in between; once in each round. */
+  probe(): Promise<Figures>;
 }
 
 export interface Place {
@@ -38,9 +48,13 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
   },
   "http-proxy-3": (place) => startHttpProxy("http-proxy-3", place),
   portkey: startPortkey,
-  "sallyport-bare": (place) => startSallyport(place, []),
+  "sallyport-bare": (place) => startSallyport(place, (policy) => benchPolicy(policy, [])),
   "sallyport-four": (place) =>
-    startSallyport(place, ["auth", "rate-limit", "prompt-rules", "output-secrets"]),
+    startSallyport(place, (policy) =>
+      benchPolicy(policy, ["auth", "rate-limit", "prompt-rules", "output-secrets"]),
+    ),
+  "sallyport-limits": (place) => startSallyport(place, limitsPolicy),
+  "sallyport-limits-redis": startSallyportOnRedis,
 };
 
 async function startNginx({ upstreamPort, dir }: Place): Promise<Running> {
@@ -96,14 +110,18 @@ async function startPortkey({ upstreamPort }: Place): Promise<Running> {
   });
 }
 
-/** One gateway process with the shipped policy reduced to the seats of these kinds. */
-async function startSallyport({ upstreamPort, dir }: Place, kinds: readonly string[]): Promise<Running> {
+/** One gateway process with the shipped configuration and a policy made from the shipped one. */
+async function startSallyport(
+  { upstreamPort, dir }: Place,
+  policyFrom: (shipped: string) => string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<Running> {
   const [port, adminPort] = [await freePort(), await freePort()];
   const key = "sk-sallyport-bench-0123456789abcdef0123456789abcdef";
   const config = join(dir, "config");
   cpSync(join(ROOT, "config"), config, { recursive: true });
   const policyFile = join(config, "policy.yaml");
-  writeFileSync(policyFile, benchPolicy(readFileSync(policyFile, "utf8"), kinds));
+  writeFileSync(policyFile, policyFrom(readFileSync(policyFile, "utf8")));
   const started = await start({
     command: process.execPath,
     args: [
@@ -115,19 +133,48 @@ async function startSallyport({ upstreamPort, dir }: Place, kinds: readonly stri
     env: {
       SALLYPORT_OPENAI_URL: `http://127.0.0.1:${upstreamPort}`,
       SALLYPORT_BOOTSTRAP_KEY: key,
+      ...env,
     },
     ready: async () => (await accepts(adminPort)) && (await fetch(`http://127.0.0.1:${adminPort}/readyz`)).ok,
   });
   return serving(port, started, { authorization: `Bearer ${key}` });
 }
 
-/** More requests than any bench sends in a window: the limiter counts each one and refuses none. */
-const RATE_LIMIT = { limit: 1_000_000_000, windowSec: 60 };
+/** The same gateway as `sallyport-limits`, with a Redis of its own on loopback that keeps nothing on disk. */
+async function startSallyportOnRedis(place: Place): Promise<Running> {
+  const program = findProgram("redis-server", ["/usr/bin", "/usr/sbin", "/usr/local/bin"]);
+  const port = await freePort();
+  mkdirSync(place.dir, { recursive: true });
+  const redis = await start({
+    command: program,
+    args: [
+      ...["--port", String(port), "--bind", "127.0.0.1", "--dir", place.dir],
+      ...["--save", "", "--appendonly", "no"],
+    ],
+    ready: () => accepts(port),
+  });
+  const url = `redis://127.0.0.1:${port}`;
+  try {
+    const gateway = await startSallyport(place, limitsPolicy, { SALLYPORT_REDIS_URL: url });
+    return { ...gateway, store: { process: redis, probe: openProbe(url) } };
+  } catch (error) {
+    await redis.stop();
+    throw error;
+  }
+}
 
-/** The policy with only the seats of these kinds, all enforced, and a request limit out of reach. */
+/** More than any bench uses up in a window: each limit is counted, and none refuses. */
+const OUT_OF_REACH = 1_000_000_000;
+
+interface BenchSeat {
+  readonly use: string;
+  readonly with?: { readonly limits?: readonly object[] };
+}
+
+/** The policy with only the seats of these kinds, all enforced, and every limit out of reach. */
 export function benchPolicy(policy: string, kinds: readonly string[]): string {
   const document = parseDocument(policy);
-  const { seats }: { seats: readonly { use: string; with?: object }[] } = document.toJS();
+  const { seats }: { seats: readonly BenchSeat[] } = document.toJS();
   const kept = seats
     .filter((seat) => kinds.includes(seat.use))
     .map((seat) => ({
@@ -135,11 +182,32 @@ export function benchPolicy(policy: string, kinds: readonly string[]): string {
       mode: "enforce",
       rollout: 100,
       sample: 1,
-      ...(seat.use === "rate-limit" ? { with: { ...seat.with, requests: RATE_LIMIT } } : {}),
+      ...(seat.use === "rate-limit" ? { with: unreachable(seat.with) } : {}),
     }));
   const missing = kinds.filter((kind) => !kept.some((seat) => seat.use === kind));
   if (missing.length > 0) throw new Error(`config/policy.yaml has no seat that uses ${missing.join(", ")}`);
   document.set("seats", kept);
+  return document.toString();
+}
+
+function unreachable(config: BenchSeat["with"]) {
+  return { ...config, limits: (config?.limits ?? []).map((limit) => ({ ...limit, limit: OUT_OF_REACH })) };
+}
+
+/** The shipped policy's routes with the first gate alone: who calls, how they stand, and four limits. */
+function limitsPolicy(policy: string): string {
+  const document = parseDocument(policy);
+  const limits = [
+    { name: "key-requests", of: "requests", per: ["key"], window: "1m" },
+    { name: "key-tokens", of: "tokens", per: ["key"], window: "1m" },
+    { name: "org-spend", of: "spend", per: ["org"], window: "1d" },
+    { name: "org-concurrency", of: "concurrency", per: ["org"] },
+  ];
+  document.set("seats", [
+    { id: "auth", use: "auth" },
+    { id: "reputation", use: "reputation" },
+    { id: "rate-limit", use: "rate-limit", with: unreachable({ limits }) },
+  ]);
   return document.toString();
 }
 

@@ -38,6 +38,13 @@ const faultSchema = z.strictObject({
   bytes: z.int().min(1).max(BODY_BYTES_MAX).optional(),
 });
 
+const capacitySchema = z.strictObject({
+  concurrency: z.int().min(1),
+  serviceMs: millis.optional(),
+  queueMax: count.optional(),
+  status: z.int().min(400).max(599).optional(),
+});
+
 const scriptSchema = z
   .strictObject({
     text: z.string().optional(),
@@ -83,6 +90,7 @@ const scriptSchema = z
     status: z.int().min(200).max(599).optional(),
     contentType: z.string().min(1).optional(),
     fault: faultSchema.optional(),
+    capacity: capacitySchema.optional(),
   })
   .superRefine((script, context) => {
     const exclusive = (a: keyof typeof script, b: keyof typeof script): void => {

@@ -6,6 +6,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { Capacity } from "./capacity.ts";
 import { type Delivery, deliver } from "./delivery.ts";
 import { type Found, findEndpoint } from "./endpoints.ts";
 import { asObject, asText, BadCall, type JsonObject } from "./json.ts";
@@ -60,6 +61,8 @@ const CACHE_ENTRIES_MAX = 256;
 const CACHE_BODY_BYTES_MAX = 64 * 1024;
 const CACHE_ANSWER_BYTES_MAX = 1024 * 1024;
 const KEEP_ALIVE_MS = 75_000;
+/** Of a refusal where the capacity's queue is full. */
+const FULL_STATUS = 503;
 
 export async function startSimulator(options: SimulatorOptions = {}): Promise<Simulator> {
   const { host = "127.0.0.1", port = 0 } = options;
@@ -79,6 +82,8 @@ class RunningSimulator implements Simulator {
   readonly #cache = new Map<string, { transcript: Transcript; script: Script }>();
   #cacheRevision = 0;
   readonly #sockets = new Set<Socket>();
+  /** Shared by all requests whose script names a capacity. */
+  readonly #capacity = new Capacity();
   #open = 0;
   #closing = false;
 
@@ -149,7 +154,17 @@ class RunningSimulator implements Simulator {
       this.#recorder.setBody(exchange, body ?? arrived);
       if (response.destroyed) return;
       const { transcript, script } = this.#answer(request, method, url, body);
-      delivery = deliver(response, transcript, script);
+      const { capacity } = script;
+      if (capacity === undefined) {
+        delivery = deliver(response, transcript, script);
+        return;
+      }
+      const place = this.#capacity.enter(capacity, () => {
+        const paced = { ...script, firstByteDelayMs: capacity.serviceMs ?? script.firstByteDelayMs };
+        delivery = deliver(response, transcript, paced);
+      });
+      if (place !== undefined) response.once("close", place.leave);
+      else delivery = deliver(response, this.#full(request, url, capacity.status ?? FULL_STATUS), NO_SCRIPT);
     });
   }
 
@@ -186,6 +201,12 @@ class RunningSimulator implements Simulator {
       this.#cache.set(key, made);
     }
     return made;
+  }
+
+  #full(request: IncomingMessage, url: string, status: number): Transcript {
+    const { vendor } = findEndpoint(url, request.headers["anthropic-version"] !== undefined);
+    const random = new Random(`${this.#options.seed ?? 1} full`);
+    return errorTranscript(vendor, random, status, "The server is at its capacity. Please try again later.");
   }
 
   #make(found: Found, method: string, bytes: Buffer | undefined, header: string | undefined) {

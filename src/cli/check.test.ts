@@ -17,13 +17,13 @@ async function check(...args: string[]) {
 test("the shipped configuration can be served", async () => {
   const { code, out, err } = await check(CONFIG);
   assert.equal(code, 0, err);
-  assert.match(out, /^ok: revision [0-9a-f]{12}, 4 seats, 10 routes$/);
+  assert.match(out, /^ok: revision [0-9a-f]{12}, 5 seats, 10 routes$/);
   const json = await check(CONFIG, "--json");
   assert.equal(json.code, 0);
   const report = JSON.parse(json.out);
   assert.deepEqual(
     { ...report, revision: "" },
-    { ok: true, revision: "", seats: 4, seatsOff: 0, routes: 10 },
+    { ok: true, revision: "", seats: 5, seatsOff: 0, routes: 10 },
   );
   assert.ok(out.includes(report.revision));
 });
@@ -53,7 +53,7 @@ test("a bad folder exits 1 with every problem, in words or as JSON", async () =>
     const text = readFileSync(join(dir, "policy.yaml"), "utf8");
     writeFileSync(
       join(dir, "policy.yaml"),
-      text.replace("use: auth", "use: aut").replace("windowSec: 60", "windowSeconds: 60"),
+      text.replace("use: auth", "use: aut").replace("window: 1m", "windw: 1m"),
     );
     const { code, out, err } = await check(dir);
     assert.equal(code, 1);
@@ -62,16 +62,13 @@ test("a bad folder exits 1 with every problem, in words or as JSON", async () =>
       err,
       /policy\.yaml:\d+:10: seats\[0\]\.use: there is no layer "aut"; did you mean "auth"\?\n.*\n.*\^/,
     );
-    assert.match(
-      err,
-      /seats\[1\]\.with\.requests\.windowSeconds: unknown field "windowSeconds"; did you mean "windowSec"\?/,
-    );
+    assert.match(err, /seats\[2\]\.with\.limits\[0\]\.windw: unknown field "windw"; did you mean "window"\?/);
     assert.match(err, /2 problems in /);
     const json = JSON.parse((await check(dir, "--json")).out);
     assert.equal(json.ok, false);
     assert.deepEqual(
       json.problems.map(({ path }: { path: string }) => path),
-      ["seats[0].use", "seats[1].with.requests.windowSeconds"],
+      ["seats[0].use", "seats[2].with.limits[0].windw"],
     );
   } finally {
     rmSync(dir, { recursive: true });

@@ -31,9 +31,10 @@ test("create, list, revoke", async (context) => {
   assert.match(key, /^sp-\w{32}$/, "the key stands alone on standard output");
   const id = /^key_\w+/.exec(err.pop() ?? "")?.[0] ?? "";
   const store = await openIdentities({ dataDir: dir, env: {}, bootstrap: false, watch: false });
+  const sinceMs = Date.parse(store.list()[0]!.createdAt);
   assert.deepEqual(store.find(key), {
     state: "active",
-    identity: { org: "acme", project: "default", keyId: id },
+    identity: { org: "acme", project: "default", keyId: id, sinceMs },
   });
   assert.equal(await run("create", "--org", "acme", "--data", dir), 0, "a name is not needed");
   out.length = 0;
@@ -47,12 +48,30 @@ test("create, list, revoke", async (context) => {
   assert.equal(await run("list", "--json", "--data", dir), 0);
   const listed = JSON.parse(out.at(-1) ?? "[]");
   assert.ok(listed[0].revokedAt && listed[0].hash === undefined);
+  const scoped = [
+    "--scope-routes",
+    "openai.chat",
+    "--scope-models",
+    "gpt-5,gpt-5-*",
+    "--scope-networks",
+    "10.0.0.0/8",
+  ];
+  assert.equal(await run("create", "--org", "acme", ...scoped, "--data", dir), 0);
+  const scopedId = /^key_\w+/.exec(err.at(-1) ?? "")?.[0] ?? "";
+  assert.equal(await run("create", "--org", "acme", "--canary", "--data", dir), 0);
+  assert.equal(await run("rotate", scopedId, "--overlap", "30m", "--data", dir), 0);
+  assert.match(err.at(-1) ?? "", new RegExp(`takes the place of ${scopedId}, which works until 20`));
+  assert.match(out.at(-1) ?? "", /^sp-\w{32}$/);
+  assert.equal(await run("list", "--data", dir), 0);
+  assert.match(out.at(-1) ?? "", /routes=openai.chat models=gpt-5,gpt-5-\* networks=10.0.0.0\/8/);
+  assert.match(out.at(-1) ?? "", /canary, active +all/);
+  assert.match(out.at(-1) ?? "", /active until 20\S+Z, replaced by key_\w+/);
   assert.equal(await run("revoke", "key_none", "--data", dir), 1);
   assert.match(err.at(-1) ?? "", /there is no key "key_none"/);
 });
 
 const WRONG: readonly (readonly [string, RegExp])[] = [
-  ["", /say create, list or revoke/],
+  ["", /say create, list, rotate or revoke/],
   ["delete", /there is no action "delete"/],
   ["create", /--org ORG is missing/],
   ["create --org", /--org/],
@@ -63,6 +82,22 @@ const WRONG: readonly (readonly [string, RegExp])[] = [
   ["create --org a --colour red", /--colour/],
   ["create a", /unexpected argument "a"/],
   ["list all", /unexpected argument "all"/],
+  [
+    "create --org a --scope-routes openai.chatt --data DIR",
+    /--scope-routes: there is no route "openai.chatt"; there are openai.chat,/,
+  ],
+  ["create --org a --scope-models gpt*5 --data DIR", /--scope-models, entry 1: must be a model/],
+  [
+    "create --org a --scope-networks ::1,10.0.0.0/40 --data DIR",
+    /--scope-networks, entry 2: must be an address or a CIDR/,
+  ],
+  ["create --org a --scope-networks= --data DIR", /--scope-networks, entry 1: must be an address/],
+  ["list --redis localhost:6379 --data DIR", /--redis: takes "redis:/],
+  ["rotate", /give the ID of one key/],
+  ["rotate key_none --data DIR", /ID: key_none is no key here/],
+  ["rotate key_none --overlap soon --data DIR", /--overlap: takes a number and a unit/],
+  ["rotate key_none --overlap 24 --data DIR", /--overlap: takes a number and a unit/],
+  ["rotate key_none --overlap 31d --data DIR", /--overlap: must be whole seconds from 0/],
   ["revoke", /give the ID of one key/],
   ["revoke a b", /give the ID of one key/],
 ];

@@ -7,8 +7,12 @@ const USAGE = `sallyport: a guarded double gate in front of a model API
   sallyport serve [--config DIR] [--data DIR] [--listen HOST:PORT] [--admin HOST:PORT]
                                     run the gateway (with the bundled simulator when no upstream is named)
   sallyport check [DIR] [--json]    validate a configuration folder; exit 1 when it cannot be served
-  sallyport keys create|list|revoke manage virtual API keys
-  sallyport schemas                 write config/schema/*.json for editors
+  sallyport keys create|list|rotate|revoke
+                                    manage virtual API keys
+  sallyport sanctions list|impose|lift
+                                    act on an account, on a running gateway
+  sallyport reputation show KIND ID why a caller stands where they stand, on a running gateway
+  sallyport schemas                 write config/schema/*.json and the tables of the docs
 
 Every subcommand explains itself with --help.`;
 
@@ -16,6 +20,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   serve: async () => (await import("./serve.ts")).runServe,
   check: async () => (await import("./check.ts")).runCheck,
   keys: async () => (await import("./keys.ts")).runKeys,
+  sanctions: async () => (await import("./sanctions.ts")).runSanctions,
+  reputation: async () => (await import("./reputation.ts")).runReputation,
   schemas: async () => (await import("./schemas.ts")).runSchemas,
 };
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { test } from "node:test";
-import { schemaFiles, staleSchemas } from "./schemas.ts";
+import { schemaFiles, staleSchemas, withTable } from "./schemas.ts";
 
 const CONFIG = resolve(import.meta.dirname, "../../config");
 
@@ -18,6 +18,14 @@ test("each configuration file names its schema", () => {
     const named = /^# yaml-language-server: \$schema=schema\/(.+)$/.exec(first)?.[1];
     assert.ok(named !== undefined && named in schemaFiles(), first);
   }
+});
+
+test("a page's table is replaced between its markers, and nowhere else", () => {
+  const page = "before\n<!-- begin x -->\nold\n<!-- end x -->\nafter\n";
+  const written = "before\n<!-- begin x -->\n| new |\n<!-- end x -->\nafter\n";
+  assert.equal(withTable(page, "x", "| new |"), written);
+  assert.equal(withTable(written, "x", "| new |"), written);
+  assert.throws(() => withTable("no markers", "x", ""), /no <!-- begin x -->/);
 });
 
 /** Every field of every object, so that one without words or without a default is named by the test. */

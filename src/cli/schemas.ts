@@ -1,27 +1,41 @@
 /**
- * `sallyport schemas [--check]`: writes config/schema/*.json, which editors read through the first line of
- * each YAML file. A test fails when the committed files are not what this writes.
+ * `sallyport schemas [--check]`: writes what the code says of itself: config/schema/*.json, which editors read
+ * through the first line of each YAML file, the admin API's OpenAPI document, and the table of its routes in the
+ * docs. A test fails when the committed files are not what this writes.
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { layerKinds } from "../../layers/index.ts";
+import { openapiDocument, routesTable } from "../console/openapi.ts";
+import { ADMIN_ROWS } from "../console/routes.ts";
 import { gatewayJsonSchema, policyJsonSchema } from "../policy/schema.ts";
 
-const SCHEMA_DIR = resolve(import.meta.dirname, "../../config/schema");
+const ROOT = resolve(import.meta.dirname, "../..");
+const SCHEMA_DIR = "config/schema";
 
 const USAGE = `sallyport schemas [--check]
 
-Writes config/schema/policy.schema.json and gateway.schema.json from the schemas of the code and its layers.
+Writes, from the schemas of the code and its layers:
+  config/schema/policy.schema.json and gateway.schema.json, for editors
+  config/schema/admin.openapi.json, the admin API
+  the table of routes in docs/admin-api.md
 
   --check   write nothing; exit 1 when a file is not what it should be`;
 
-/** Text by file name. */
+/** Text by file name in config/schema. */
 export function schemaFiles(): Readonly<Record<string, string>> {
+  const text = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
   return {
-    "gateway.schema.json": `${JSON.stringify(gatewayJsonSchema(), null, 2)}\n`,
-    "policy.schema.json": `${JSON.stringify(policyJsonSchema(layerKinds), null, 2)}\n`,
+    "admin.openapi.json": text(openapiDocument(ADMIN_ROWS)),
+    "gateway.schema.json": text(gatewayJsonSchema()),
+    "policy.schema.json": text(policyJsonSchema(layerKinds)),
   };
 }
+
+/** Pages that hold a table of the code's between `<!-- begin NAME -->` and `<!-- end NAME -->`. */
+const TABLES: readonly { readonly path: string; readonly name: string; readonly table: () => string }[] = [
+  { path: "docs/admin-api.md", name: "routes", table: () => routesTable(ADMIN_ROWS) },
+];
 
 export async function runSchemas(args: readonly string[]): Promise<number> {
   const [flag, ...more] = args;
@@ -33,24 +47,47 @@ export async function runSchemas(args: readonly string[]): Promise<number> {
     console.error(USAGE);
     return 2;
   }
-  const stale = await staleSchemas();
+  const stale = await staleFiles();
   if (flag === "--check") {
-    for (const name of stale)
-      console.error(`config/schema/${name} is out of date; run \`sallyport schemas\``);
+    for (const { path } of stale) console.error(`${path} is out of date; run \`sallyport schemas\``);
     return stale.length > 0 ? 1 : 0;
   }
-  await mkdir(SCHEMA_DIR, { recursive: true });
-  for (const [name, text] of Object.entries(schemaFiles())) await writeFile(join(SCHEMA_DIR, name), text);
-  console.log(`wrote ${Object.keys(schemaFiles()).join(" and ")} to ${SCHEMA_DIR}`);
+  for (const { path, text } of stale) {
+    await mkdir(dirname(join(ROOT, path)), { recursive: true });
+    await writeFile(join(ROOT, path), text);
+  }
+  console.log(
+    stale.length === 0 ? "nothing to write" : `wrote ${stale.map(({ path }) => path).join(" and ")}`,
+  );
   return 0;
 }
 
-/** Names of committed files that are missing or differ. */
+/** Paths of committed files that are missing or differ. */
 export async function staleSchemas(): Promise<readonly string[]> {
-  const stale: string[] = [];
-  for (const [name, text] of Object.entries(schemaFiles())) {
-    const committed = await readFile(join(SCHEMA_DIR, name), "utf8").catch(() => undefined);
-    if (committed !== text) stale.push(name);
+  return (await staleFiles()).map(({ path }) => path);
+}
+
+async function staleFiles(): Promise<readonly { readonly path: string; readonly text: string }[]> {
+  const wanted = Object.entries(schemaFiles()).map(([name, text]) => ({
+    path: `${SCHEMA_DIR}/${name}`,
+    text,
+  }));
+  for (const { path, name, table } of TABLES) {
+    const page = await readFile(join(ROOT, path), "utf8");
+    wanted.push({ path, text: withTable(page, name, table()) });
   }
-  return stale;
+  const committed = await Promise.all(
+    wanted.map(({ path }) => readFile(join(ROOT, path), "utf8").catch(() => undefined)),
+  );
+  return wanted.filter(({ text }, i) => committed[i] !== text);
+}
+
+/** Throws where the page does not hold both markers. */
+export function withTable(page: string, name: string, table: string): string {
+  const begin = `<!-- begin ${name} -->\n`;
+  const end = `<!-- end ${name} -->`;
+  const from = page.indexOf(begin);
+  const to = page.indexOf(end, from);
+  if (from < 0 || to < 0) throw new Error(`the page has no ${begin.trim()} ... ${end}`);
+  return `${page.slice(0, from)}${begin}${table}\n${page.slice(to)}`;
 }

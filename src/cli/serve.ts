@@ -18,7 +18,8 @@ const USAGE = `sallyport serve [--config DIR] [--data DIR] [--listen HOST:PORT] 
   --listen ...   address of the gateway        --admin ...   address of the admin port
 
 Environment: SALLYPORT_OPENAI_URL, SALLYPORT_ANTHROPIC_URL, SALLYPORT_OPENAI_KEY, SALLYPORT_ANTHROPIC_KEY,
-SALLYPORT_BOOTSTRAP_KEY, SALLYPORT_ADMIN_TOKEN, SALLYPORT_KEY_PEPPER, OTEL_EXPORTER_OTLP_ENDPOINT.`;
+SALLYPORT_BOOTSTRAP_KEY, SALLYPORT_ADMIN_TOKEN, SALLYPORT_ADMIN_READ_TOKEN, SALLYPORT_KEY_PEPPER,
+SALLYPORT_REDIS_URL, SALLYPORT_REDIS_USERNAME, SALLYPORT_REDIS_PASSWORD, OTEL_EXPORTER_OTLP_ENDPOINT.`;
 
 const SHIPPED_CONFIG = resolve(import.meta.dirname, "../../config");
 
@@ -109,7 +110,13 @@ async function withUpstreams(config: GatewayConfig) {
   if (Object.keys(config.upstreams).length > 0) return { config, simulator: undefined };
   const { startSimulator } = await import("../../load-tests/model-simulator/simulator.ts");
   const simulator = await startSimulator({ host: "127.0.0.1", port: 0, seed: 1 });
-  const target = { url: simulator.url, key: undefined };
+  const place = { url: simulator.url, key: undefined };
+  const target = {
+    ...place,
+    targets: [{ ...place, name: "simulator", weight: 1 }],
+    orgKeys: [],
+    orgKeysFile: undefined,
+  };
   return { config: { ...config, upstreams: { openai: target, anthropic: target } }, simulator };
 }
 
@@ -134,8 +141,9 @@ function greet(
       `  upstream  the bundled model simulator (no upstream is named in gateway.yaml or SALLYPORT_OPENAI_URL)`,
     );
   else
-    for (const [dialect, { url, key: secret }] of Object.entries(config.upstreams))
-      lines.push(`  upstream  ${dialect} at ${url}${secret === undefined ? ", without a key" : ""}`);
+    for (const [dialect, { targets }] of Object.entries(config.upstreams))
+      for (const { url, key: secret } of targets)
+        lines.push(`  upstream  ${dialect} at ${url}${secret === undefined ? ", without a key" : ""}`);
   if (key !== undefined) lines.push(`  key       ${key}`);
   else lines.push("  key       as made before; `sallyport keys create --org ORG` makes another");
   if (!process.env["SALLYPORT_ADMIN_TOKEN"]) lines.push(`  admin     token ${adminToken}`);

@@ -1,37 +1,47 @@
 /**
- * The admin listener: health, metrics, and a small JSON API for what an operator does live. Everything that
- * shows or changes anything needs the admin token; /healthz and /readyz are for probes, and /metrics is
- * open unless `admin.metrics: token` is set (it carries counts and names of seats, never a caller's data).
+ * The admin listener: health, metrics, and a JSON API for what an operator does live. Everything that shows or
+ * changes anything needs a token; /healthz and /readyz are for probes, and /metrics is open unless
+ * `admin.metrics: token` is set (it carries counts and names of seats, never a caller's data).
+ *
+ *   match -> token -> 404, 405 -> may it write -> actor -> path, query, body -> if-match -> handle -> audit
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { LoginAttempts } from "./attempts.ts";
+import { BODY_BYTES_MAX, readJson } from "./body.ts";
+import { fault, faultOf, invalid } from "./faults.ts";
+import type { AdminRoute, Call, Reply } from "./route.ts";
+import { actorOf, BAD_ACTOR, checkedCall, Router, type Target, targetOf } from "./router.ts";
 
-export interface Answer {
+export interface AuditEntry {
+  /** RFC 3339. */
+  readonly at: string;
+  /** As `x-sallyport-actor` says: a name that the holder of the token chose. */
+  readonly actor: string;
+  /** The row's id, such as "keys.revoke". */
+  readonly action: string;
+  /** Ids and names of what was made or changed; never a key or a token. */
+  readonly target: string;
+  /** `refused`: nothing was changed. `failed`: nobody knows. */
+  readonly outcome: "done" | "refused" | "failed";
   readonly status: number;
-  readonly body: unknown;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-export interface Call {
-  /** Values of the route's ":name" segments. */
-  readonly params: Readonly<Record<string, string>>;
-  /** Parsed JSON body; undefined without one. */
-  readonly body: unknown;
-}
-
-export interface AdminRoute {
-  readonly method: "GET" | "POST" | "DELETE";
-  readonly path: string;
-  readonly access: "open" | "token";
-  handle(call: Call): Promise<Answer> | Answer;
 }
 
 export interface AdminOptions {
   readonly host: string;
   readonly port: number;
+  /** May do everything. */
   readonly token: string;
+  /** May read. Absent: there is no such token. */
+  readonly readToken?: string | undefined;
   readonly routes: readonly AdminRoute[];
+  /** Told of each call that could change something, whatever became of it. Must not throw. */
+  readonly audit?: (entry: AuditEntry) => void;
+  /** Told of what a handler threw, before it is answered with 500 or 503. */
+  readonly onFault?: (error: unknown, action: string) => void;
+  /** Milliseconds, monotonic: for the limit on failed logins. */
+  readonly clock?: () => number;
 }
 
 export interface Admin {
@@ -40,16 +50,23 @@ export interface Admin {
   close(): Promise<void>;
 }
 
-const BODY_BYTES_MAX = 1_048_576;
+const CONNECTIONS_MAX = 256;
+const FAILED_LOGINS = { failuresMax: 10, windowMs: 60_000, addressesMax: 4_096 };
+
+type Right = "all" | "read" | "none";
 
 export async function openAdmin(options: AdminOptions): Promise<Admin> {
-  const expected = digest(options.token);
+  const listener = new AdminListener(options);
   const server = createServer({ maxHeaderSize: 16_384, headersTimeout: 10_000, requestTimeout: 30_000 });
-  server.maxConnections = 256;
+  server.maxConnections = CONNECTIONS_MAX;
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
-    answer(options.routes, expected, request).then(
-      (result) => send(response, result),
-      () => send(response, fault(500, "internal", "The admin API failed; the log says more.")),
+    listener.answer(request).then(
+      (reply) => send(request, response, reply),
+      // Not a handler's doing: those are caught where the action is known.
+      (error: unknown) => {
+        options.onFault?.(error, "admin");
+        send(request, response, BROKEN);
+      },
     );
   });
   await new Promise<void>((resolve, reject) => {
@@ -68,54 +85,163 @@ export async function openAdmin(options: AdminOptions): Promise<Admin> {
   };
 }
 
-async function answer(
-  routes: readonly AdminRoute[],
-  expected: Buffer,
-  request: IncomingMessage,
-): Promise<Answer> {
-  const path = (request.url ?? "").split("?", 1)[0]!;
-  const here = routes.flatMap((route) => {
-    const params = matchPath(route.path, path);
-    return params === undefined ? [] : [{ route, params }];
-  });
-  const found = here.find(({ route }) => route.method === request.method);
-  const isOpen = found !== undefined && found.route.access === "open";
-  if (!isOpen && !holdsToken(request, expected)) {
-    return {
-      ...fault(401, "unauthenticated", "Send the admin token as `Authorization: Bearer TOKEN`."),
+const BROKEN = fault("internal", "The log says more.");
+
+class AdminListener {
+  readonly #options: AdminOptions;
+  readonly #router: Router;
+  readonly #full: Buffer;
+  readonly #read: Buffer | undefined;
+  readonly #attempts: LoginAttempts;
+
+  constructor(options: AdminOptions) {
+    const { token, readToken, clock = () => performance.now() } = options;
+    if (token === "") throw new RangeError("token: the admin token must not be empty");
+    if (readToken === token) throw new RangeError("readToken: must be another than the admin token");
+    if (readToken === "") throw new RangeError("readToken: must not be empty; leave it out to have none");
+    this.#options = options;
+    this.#router = new Router(options.routes);
+    this.#full = digest(token);
+    this.#read = readToken === undefined ? undefined : digest(readToken);
+    this.#attempts = new LoginAttempts({ ...FAILED_LOGINS, clock });
+  }
+
+  /** Undefined: the caller left before the end of the request. */
+  async answer(request: IncomingMessage): Promise<Reply | undefined> {
+    const target = targetOf(request.url ?? "");
+    const method = request.method ?? "";
+    const match = this.#router.match(method, target.path);
+    const presented = bearerOf(request);
+    const right = this.#rightOf(presented);
+    if (right === "none" && match.found?.access !== "open") return this.#unauthenticated(request, presented);
+    if (match.found === undefined) {
+      const { allowed } = match;
+      if (allowed.length === 0)
+        return fault("not_found", "There is no such path; GET /api/openapi.json lists them all.");
+      const headers = { allow: allowed.join(", ") };
+      return fault("method_not_allowed", `This path takes ${allowed.join(", ")}.`, { headers });
+    }
+    const { found: route, segments } = match;
+    if (route.method === "GET") return this.#run(route, segments, target, request, "reader");
+    // From here on it could change something, so it goes on record.
+    const actor = actorOf(request.headers["x-sallyport-actor"], right === "all" ? "admin" : "reader");
+    const reply =
+      actor === undefined
+        ? BAD_ACTOR
+        : right !== "all"
+          ? fault("read_only", "Send the admin token (SALLYPORT_ADMIN_TOKEN); this one may only GET.")
+          : await this.#run(route, segments, target, request, actor);
+    if (reply !== undefined) this.#record(route, actor ?? "unnamed", reply, segments);
+    return reply;
+  }
+
+  async #run(
+    route: AdminRoute,
+    segments: Readonly<Record<string, string>>,
+    { query }: Target,
+    request: IncomingMessage,
+    actor: string,
+  ): Promise<Reply | undefined> {
+    const body = await readJson(request);
+    switch (body.state) {
+      case "gone":
+        return undefined;
+      case "too_large":
+        return fault("too_large", `Send at most ${BODY_BYTES_MAX} bytes.`, {
+          headers: { connection: "close" },
+        });
+      case "bad":
+        return invalid([{ path: "", message: body.why }]);
+      case "read":
+        break;
+      default:
+        return body satisfies never;
+    }
+    const checked = checkedCall(route, { segments, query, body: body.value, actor });
+    if ("refused" in checked) return checked.refused;
+    try {
+      return await handled(route, checked.call, request.headers["if-match"]);
+    } catch (error) {
+      const known = faultOf(error, route.faults?.store_away !== undefined);
+      if (known === undefined || known.status >= 500) this.#options.onFault?.(error, route.id);
+      return known ?? BROKEN;
+    }
+  }
+
+  #record(
+    { id }: AdminRoute,
+    actor: string,
+    { status, target }: Reply,
+    segments: Readonly<Record<string, string>>,
+  ): void {
+    const outcome = status < 300 ? "done" : status < 500 ? "refused" : "failed";
+    // What was refused may hold anything, a key in the wrong place for one: only what a handler names is kept.
+    const named = target ?? (outcome === "refused" && status === 400 ? "" : plainNames(segments));
+    this.#options.audit?.({
+      at: new Date().toISOString(),
+      actor,
+      action: id,
+      target: named,
+      outcome,
+      status,
+    });
+  }
+
+  #rightOf(presented: string | undefined): Right {
+    if (presented === undefined) return "none";
+    const given = digest(presented);
+    // Both are compared, so that the time tells nothing of which was nearer.
+    const isFull = timingSafeEqual(given, this.#full);
+    const isRead = this.#read !== undefined && timingSafeEqual(given, this.#read);
+    return isFull ? "all" : isRead ? "read" : "none";
+  }
+
+  #unauthenticated(request: IncomingMessage, presented: string | undefined): Reply {
+    // Who shows no token guesses none.
+    const waitMs = presented === undefined ? 0 : this.#attempts.failed(request.socket.remoteAddress ?? "");
+    if (waitMs > 0) {
+      const retryAfter = String(Math.ceil(waitMs / 1_000));
+      return fault("attempts", `Try again in ${retryAfter} s, or send the right token now.`, {
+        headers: { "retry-after": retryAfter },
+      });
+    }
+    return fault("unauthenticated", "Send the admin token as `Authorization: Bearer TOKEN`.", {
       headers: { "www-authenticate": 'Bearer realm="sallyport admin"' },
-    };
+    });
   }
-  if (found === undefined) {
-    if (here.length === 0) return fault(404, "not_found", `There is no ${path} here.`);
-    return fault(
-      405,
-      "method_not_allowed",
-      `${path} takes ${here.map(({ route }) => route.method).join(", ")}.`,
-    );
-  }
-  const body = await readJson(request);
-  if (body === BAD_BODY)
-    return fault(400, "bad_body", `The body must be JSON of at most ${BODY_BYTES_MAX} bytes.`);
-  return found.route.handle({ params: found.params, body });
 }
 
-function matchPath(pattern: string, path: string): Record<string, string> | undefined {
-  const wanted = pattern.split("/");
-  const given = path.split("/");
-  if (wanted.length !== given.length) return undefined;
-  const params: Record<string, string> = {};
-  for (let i = 0; i < wanted.length; i++) {
-    const segment = wanted[i]!;
-    if (segment.startsWith(":")) params[segment.slice(1)] = given[i]!;
-    else if (segment !== given[i]) return undefined;
+async function handled(route: AdminRoute, call: Call, ifMatch: string | undefined): Promise<Reply> {
+  const { etag } = route;
+  if (route.method === "GET") {
+    const reply = await route.handle(call);
+    const tag = reply.status === 200 ? await etag?.(call) : undefined;
+    return tag === undefined ? reply : { ...reply, headers: { ...reply.headers, etag: tag } };
   }
-  return params;
+  if (ifMatch !== undefined) {
+    if (etag === undefined) {
+      return invalid([{ path: "if-match", message: "this takes no if-match: it has no version" }]);
+    }
+    const tag = await etag(call);
+    const wanted = ifMatch.split(",").map((one) => one.trim());
+    if (tag !== undefined && !wanted.includes("*") && !wanted.includes(tag)) {
+      return fault("changed", `It is now ${tag}; read it again.`, { headers: { etag: tag } });
+    }
+  }
+  return route.handle(call);
 }
 
-function holdsToken(request: IncomingMessage, expected: Buffer): boolean {
-  const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1] ?? "";
-  return timingSafeEqual(digest(token), expected);
+/** Values of the path, without whatever looks like a credential. */
+function plainNames(segments: Readonly<Record<string, string>>): string {
+  return Object.values(segments)
+    .map((value) => value.replace(/\b(?:sk|sp|pk)-[\w-]{6,}/g, "[masked]").slice(0, 300))
+    .join(" ");
+}
+
+function bearerOf(request: IncomingMessage): string | undefined {
+  const header = request.headers.authorization;
+  if (header === undefined) return undefined;
+  return /^bearer +(\S+)$/i.exec(header)?.[1] ?? "";
 }
 
 /** Equal lengths for the comparison in constant time. */
@@ -123,35 +249,9 @@ function digest(token: string): Buffer {
   return createHash("sha256").update(token).digest();
 }
 
-const BAD_BODY = Symbol("bad body");
-
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request) {
-    bytes += (chunk as Buffer).length;
-    if (bytes > BODY_BYTES_MAX) return BAD_BODY;
-    chunks.push(chunk as Buffer);
-  }
-  if (bytes === 0) return undefined;
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString("utf8"));
-  } catch {
-    return BAD_BODY;
-  }
-}
-
-/** RFC 9457 problem details. */
-export function fault(status: number, code: string, detail: string): Answer {
-  return {
-    status,
-    body: { title: code, status, detail },
-    headers: { "content-type": "application/problem+json" },
-  };
-}
-
-function send(response: ServerResponse, { status, body, headers }: Answer): void {
-  if (response.headersSent || response.destroyed) return;
+function send(request: IncomingMessage, response: ServerResponse, reply: Reply | undefined): void {
+  if (reply === undefined || response.headersSent || response.destroyed) return;
+  const { status, body, headers } = reply;
   const text = typeof body === "string" ? body : `${JSON.stringify(body, null, 2)}\n`;
   response.writeHead(status, {
     "content-type": typeof body === "string" ? "text/plain; charset=utf-8" : "application/json",
@@ -161,4 +261,6 @@ function send(response: ServerResponse, { status, body, headers }: Answer): void
     "content-length": Buffer.byteLength(text),
   });
   response.end(text);
+  // A body that nobody read must go somewhere, or the caller never gets to the answer; requestTimeout bounds it.
+  if (!request.complete) request.resume();
 }

@@ -7,7 +7,7 @@
  *   answer JSON  --readAnswer--> AnswerReading (segments, rewrite, withheld)
  *   SSE events   --openAnswerStream().read--> EventReading (segments, rewrite, splitBefore)
  */
-import type { Channel, ChannelKind, DialectName, Operation, Prompt, Usage } from "../layer/index.ts";
+import type { Channel, ChannelKind, DialectName, Operation, Prompt, Quota, Usage } from "../layer/index.ts";
 import type { Json, JsonObject } from "../wire/json-text.ts";
 import type { SseEvent } from "../wire/sse.ts";
 
@@ -42,15 +42,19 @@ export interface EventReading {
   splitBefore?(index: number, text: string): string | undefined;
 }
 
+/** Why the gateway stops an answer: `filter` for its content, `length` at a usage limit. */
+export type StopCause = "filter" | "length";
+
 export interface AnswerStream {
   /** Never throws: what cannot be read is `modelled: false`. Keeps what `ending` needs (ids, open blocks, choices). */
   read(event: SseEvent): EventReading;
   /**
-   * Events that end the answer properly when the gateway stops it for its content (`content_filter`, `refusal`).
+   * Events that end the answer properly when the gateway stops it: for its content (`content_filter`, `refusal`),
+   * or at a usage limit (`length`, `max_tokens`), as the vendor itself ends an answer that reached its maximum.
    * `unsent`: readings whose events never left, oldest first; what they opened is then not closed. Without it,
    * everything that was read counts as sent.
    */
-  ending(unsent?: readonly EventReading[]): readonly SseEvent[];
+  ending(unsent?: readonly EventReading[], why?: StopCause): readonly SseEvent[];
   /** Events that end it with an error after the head was sent. */
   failure(problem: PublicProblem): readonly SseEvent[];
 }
@@ -93,4 +97,6 @@ export interface Dialect {
   openAnswerStream(operation: Operation): AnswerStream;
   /** JSON text of an error answer in the vendor's shape. */
   errorBody(problem: PublicProblem): string;
+  /** The vendor's own headers for what is left, which its clients read; lower-case names. */
+  quotaHeaders(quotas: readonly Quota[], nowMs: number): Record<string, string>;
 }

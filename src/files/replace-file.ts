@@ -6,7 +6,11 @@ import { randomBytes } from "node:crypto";
 import { open, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 
-export async function replaceFile(path: string, content: string, mode = 0o600): Promise<void> {
+export async function replaceFile(
+  path: string,
+  content: string | AsyncIterable<string>,
+  mode = 0o600,
+): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}`;
   try {
     const file = await open(temporary, "wx", mode);

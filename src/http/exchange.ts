@@ -28,7 +28,8 @@ import { readAnswerJson } from "../wire/json-answer.ts";
 import { type AnswerHead, AnswerIntake, mediaType } from "./answer-intake.ts";
 import { readBody } from "./body.ts";
 import { decisionOf } from "./decide.ts";
-import { credentialOf, readHeaders, upstreamHeaders } from "./headers.ts";
+import { credentialOf, readHeaders, upstreamHeaders, withoutQuotas } from "./headers.ts";
+import { quotaHeaders } from "./quota-headers.ts";
 import { refusalOf } from "./refusal.ts";
 import { type LastWords, Reply } from "./reply.ts";
 import { matchRoute, type RouteKind, type Target } from "./routes.ts";
@@ -43,6 +44,7 @@ const NO_ROUTE: RouteKind = {
   method: "GET",
   path: "",
 };
+const NO_HEADERS: Readonly<Record<string, string>> = {};
 /** How long an upstream may take to close its answer after its last event, before it is cut off. */
 const AFTER_END_MS = 1_000;
 /** A short text joins the head of an answer in one write; a longer one is not worth encoding again. */
@@ -75,6 +77,8 @@ export class Exchange implements Member {
   #upstreamMs: number | null = null;
   #firstByteMs: number | null = null;
   #detail: string | undefined;
+  /** The caller's own key for the upstream, where the policy lets callers bring one. */
+  #ownKey: string | undefined;
 
   constructor(services: Services, request: IncomingMessage, response: ServerResponse) {
     this.#services = services;
@@ -158,6 +162,7 @@ export class Exchange implements Member {
     const outcome = this.#passage.onRequest(credential === undefined ? head : { ...head, credential });
     const verdict = outcome instanceof Promise ? await outcome : outcome;
     if (this.#concluded) return;
+    if (this.#passage.identity?.proof === "own_key") this.#ownKey = credential;
     if (verdict.act === "block" || verdict.act === "throttle") return this.#fail(refusalOf(verdict));
     await this.#readPrompt(route, target, headers);
   }
@@ -228,7 +233,14 @@ export class Exchange implements Member {
     this.#calledMs = performance.now();
     const path = target.pathname + target.search;
     const call = { method: this.#route.method, path, headers: forwarded, body };
-    upstream.dispatch(call, this.#intake(prompt));
+    const { identity, standing } = this.#passage;
+    const { model, stream } = prompt;
+    const caller = { tier: standing.tier, org: identity?.org ?? "", ownKey: this.#ownKey, model, stream };
+    const refused = upstream.dispatch(call, this.#intake(prompt), caller);
+    if (refused === undefined) return;
+    // Nobody was asked: what the request had reserved is given back whole.
+    this.#calledMs = 0;
+    this.#fail(problem(refused.code, { retryAfterMs: refused.retryAfterMs }));
   }
 
   #intake(prompt: Prompt): AnswerIntake {
@@ -291,7 +303,7 @@ export class Exchange implements Member {
     });
     relay.bind(this.#holdBack);
     this.#relay = relay;
-    this.#reply.beginStream(status, headers);
+    this.#reply.beginStream(status, this.#withQuotas(headers));
   }
 
   #onStreamOutcome(outcome: StreamOutcome): void {
@@ -305,7 +317,9 @@ export class Exchange implements Member {
         return;
       }
       case "blocked": {
-        this.#conclude("answer_blocked", this.#reply.tailOf(stream.ending(outcome.unsent)));
+        const isCut = refusalOf(outcome.verdict).code === "answer_cut";
+        const ending = stream.ending(outcome.unsent, isCut ? "length" : "filter");
+        this.#conclude(isCut ? "answer_cut" : "answer_blocked", this.#reply.tailOf(ending));
         this.#abortUpstream();
         return;
       }
@@ -325,7 +339,7 @@ export class Exchange implements Member {
       decoded === undefined ? "not_json" : readAnswerJson(decoded, this.#services.limits.bodyDepthMax);
     if (typeof read === "string") {
       if (status < 300) return this.#fail(problem("upstream_body", { detail: read }));
-      return this.#conclude("upstream_error", this.#reply.upstreamError(status, headers));
+      return this.#conclude("upstream_error", this.#reply.upstreamError(status, this.#withQuotas(headers)));
     }
     const { value, text } = read;
     const reading = this.#dialect.readAnswer(this.#route.operation, value);
@@ -338,18 +352,26 @@ export class Exchange implements Member {
     if (judged === "blocked") {
       const withheld = status < 300 ? reading.withheld() : undefined;
       if (withheld === undefined) return this.#fail(problem("answer_refused"));
-      return this.#conclude("answer_blocked", this.#reply.whole(status, withheld, headers));
+      return this.#conclude("answer_blocked", this.#reply.whole(status, withheld, this.#withQuotas(headers)));
     }
     const cause: Cause = status < 300 ? "complete" : "upstream_error";
     const isShort = text !== decoded || bytes.length <= JOINED_BYTES_MAX;
     const body = judged === undefined ? (isShort ? text : bytes) : reading.rewrite(judged);
-    this.#conclude(cause, this.#reply.whole(status, body, headers));
+    this.#conclude(cause, this.#reply.whole(status, body, this.#withQuotas(headers)));
   }
 
   /** Undefined: nothing to change. */
   #judgeWhole(reading: AnswerReading): Await<readonly string[] | "blocked" | undefined> {
     if (!this.#passage.judgesAnswers) return undefined;
     return withRedactions(reading.segments, this.#passage, this.#snapshot.redaction);
+  }
+
+  /** Our own limits in the answer's headers; then the upstream's, which are not the caller's, stay behind. */
+  #withQuotas(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+    const quotas = this.#opened?.quotas() ?? [];
+    return quotas.length === 0
+      ? headers
+      : { ...withoutQuotas(headers), ...quotaHeaders(quotas, this.#dialect) };
   }
 
   #markFirstByte(): void {
@@ -363,7 +385,7 @@ export class Exchange implements Member {
     const openStream = () => this.#dialect.openAnswerStream(this.#route.operation);
     this.#conclude(
       fault.code,
-      this.#reply.problem(fault, () => this.#stream ?? openStream()),
+      this.#reply.problem(fault, () => this.#stream ?? openStream(), this.#withQuotas(NO_HEADERS)),
     );
     // Only now: the upstream's own report of being cut off must not become the cause.
     this.#abortUpstream();
@@ -377,7 +399,11 @@ export class Exchange implements Member {
     this.#relay?.stop();
     if (this.#holdBack !== undefined) this.#usage = this.#holdBack.usage;
     this.#bytesOut = (this.#relay?.bytesOut ?? 0) + (last?.length ?? 0);
-    const ended = this.#passage.onEnd({ cause, usage: this.#usage });
+    const ended = this.#passage.onEnd({
+      cause,
+      usage: this.#usage,
+      upstreamCalled: this.#calledMs > 0,
+    });
     if (ended === undefined) this.#record(cause, last);
     else {
       const record = () => this.#record(cause, last);

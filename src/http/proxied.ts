@@ -67,6 +67,8 @@ interface Carried {
   readonly at: string;
   readonly startedMs: number;
   headers: Readonly<Record<string, string>>;
+  /** Kept for callers with their own key for the upstream alone; never recorded. */
+  credential: string | undefined;
   upstreamCalled: boolean;
   /** Status of the upstream's head; 0 before it came. */
   status: number;
@@ -137,7 +139,7 @@ export class Proxied {
     if (fault !== undefined) return refuse(fault);
     const upstream = this.#services.upstreams[dialect];
     if (upstream === undefined) return refuse(problem("upstream_not_configured"));
-    const { base, headers } = upstream.direct;
+    const { base, headers } = upstream.direct(callerOf(session));
     const kept = forwardable(session.headers, [
       "content-type",
       "content-length",
@@ -183,7 +185,7 @@ export class Proxied {
     if (fault !== undefined || match.found !== "route") return refuse(fault ?? problem("route_unknown"));
     const upstream = this.#services.upstreams.openai;
     if (upstream === undefined) return refuse(problem("upstream_not_configured"));
-    const { base, headers } = upstream.direct;
+    const { base, headers } = upstream.direct(callerOf(session));
     const kept = forwardable(session.headers, HANDSHAKE);
     const protocols = (session.headers["sec-websocket-protocol"] ?? "")
       .split(",")
@@ -217,6 +219,7 @@ export class Proxied {
       at: new Date().toISOString(),
       startedMs: performance.now(),
       headers: {},
+      credential: undefined,
       upstreamCalled: false,
       status: 0,
       isOver: false,
@@ -238,6 +241,7 @@ export class Proxied {
     session.headers = read.headers;
     const credential = credentialOf(read.headers) ?? protocolKey(read.headers);
     if (typeof credential === "object") return credential;
+    session.credential = credential;
     const path = (request.url ?? "").split("?", 1)[0]!;
     const { address } = session.passage;
     const facts = { method: request.method ?? "", path, headers: read.headers, address };
@@ -251,7 +255,7 @@ export class Proxied {
     if (session.isOver) return;
     session.isOver = true;
     const { passage, snapshot, at, startedMs, upstreamCalled } = session;
-    await passage.onEnd({ cause, usage: {} });
+    await passage.onEnd({ cause, usage: {}, upstreamCalled });
     const decision = decisionOf(passage, {
       at,
       startedMs,
@@ -271,6 +275,14 @@ export class Proxied {
       this.#services.unpin(snapshot);
     });
   }
+}
+
+/** On whose account a carried request goes upstream. */
+function callerOf({ passage: { identity }, credential }: Carried): {
+  org: string;
+  ownKey: string | undefined;
+} {
+  return { org: identity?.org ?? "", ownKey: identity?.proof === "own_key" ? credential : undefined };
 }
 
 /**

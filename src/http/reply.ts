@@ -67,9 +67,9 @@ export class Reply {
   }
 
   /** A coded problem as an error answer, or as the last event of `stream` once the head is out. */
-  problem(fault: Problem, stream: () => AnswerStream): LastWords {
+  problem(fault: Problem, stream: () => AnswerStream, quotas: Readonly<Record<string, string>>): LastWords {
     if (this.hasBegun) return this.tailOf(stream().failure(this.#publicly(fault)));
-    const headers: Record<string, string> = {};
+    const headers: Record<string, string> = { ...quotas };
     if (fault.retryAfterMs !== undefined) {
       headers["retry-after"] = String(Math.max(1, Math.ceil(fault.retryAfterMs / 1000)));
       headers["retry-after-ms"] = String(Math.ceil(fault.retryAfterMs));

@@ -4,7 +4,7 @@ import type { DialectName } from "../layer/index.ts";
 import type { Decision } from "../ledger/decision.ts";
 import type { VerdictCache } from "../pipeline/verdict-cache.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
-import type { Upstream } from "./upstream.ts";
+import type { UpstreamSet } from "./upstream-set.ts";
 
 export interface ExchangeLimits {
   readonly bodyBytesMax: number;
@@ -54,7 +54,7 @@ export interface Services {
   readonly limits: ExchangeLimits;
   readonly timeouts: ExchangeTimeouts;
   readonly dialects: Readonly<Record<DialectName, Dialect>>;
-  readonly upstreams: Readonly<Partial<Record<DialectName, Upstream>>>;
+  readonly upstreams: Readonly<Partial<Record<DialectName, UpstreamSet>>>;
   readonly cache: VerdictCache;
   readonly observer: Observer;
   /** The snapshot that is served now, for a look that outlives nothing. */

@@ -3,7 +3,9 @@
  * each way to fail under its own code. Built on undici's dispatch, which can be aborted, paused and
  * resumed; streams piped by other means leave the upstream running when the client has gone.
  */
-import { type Dispatcher, Pool } from "undici";
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { buildConnector, type Dispatcher, Pool } from "undici";
 import type { DialectName, ProblemCode } from "../layer/index.ts";
 
 export interface UpstreamOptions {
@@ -29,23 +31,24 @@ export interface UpstreamCall {
   readonly body: Buffer | undefined;
 }
 
+/** Flat name, value list of the header that carries a key. */
+export type Credential = readonly string[];
+
 export class Upstream {
-  readonly options: UpstreamOptions;
   readonly origin: string;
   readonly #prefix: string;
   readonly #pool: Pool;
-  readonly #credential: readonly string[];
+  readonly #credential: Credential;
 
   constructor(options: UpstreamOptions) {
     const url = new URL(options.url);
-    this.options = options;
     this.origin = url.origin;
     this.#prefix = url.pathname.replace(/\/+$/, "").replace(/\/v1$/, "");
-    this.#credential = credential(options.dialect, options.key);
+    this.#credential = credentialFor(options.dialect, options.key);
     this.#pool = new Pool(url.origin, {
       connections: options.connectionsMax,
       pipelining: 1,
-      connect: { timeout: options.connectMs, noDelay: true },
+      connect: connectorNoting(options.connectMs),
       headersTimeout: options.firstByteMs,
       bodyTimeout: options.idleMs,
       keepAliveTimeout: UPSTREAM_IDLE_MS,
@@ -53,17 +56,18 @@ export class Upstream {
     });
   }
 
-  /** Where a WebSocket or a pass-through route goes: base URL and the headers that carry our credential. */
-  get direct(): { readonly base: string; readonly headers: Readonly<Record<string, string>> } {
+  /** Where a WebSocket or a pass-through route goes: base URL and the headers that carry the credential. */
+  direct(credential: Credential = this.#credential): Direct {
     const headers: Record<string, string> = {};
-    for (let i = 0; i < this.#credential.length; i += 2)
-      headers[this.#credential[i]!] = this.#credential[i + 1]!;
+    for (let i = 0; i < credential.length; i += 2) headers[credential[i]!] = credential[i + 1]!;
     return { base: this.origin + this.#prefix, headers };
   }
 
-  dispatch(call: UpstreamCall, handler: Dispatcher.DispatchHandler): void {
+  /** Adds our own headers to those of the call. */
+  dispatch(call: UpstreamCall, handler: Dispatcher.DispatchHandler, credential = this.#credential): void {
     const headers = call.headers;
-    headers.push("accept-encoding", "identity", ...this.#credential);
+    headers.push("accept-encoding", "identity");
+    for (let i = 0; i < credential.length; i++) headers.push(credential[i]!);
     if (call.body !== undefined) headers.push("content-type", "application/json");
     this.#pool.dispatch(
       {
@@ -76,9 +80,8 @@ export class Upstream {
     );
   }
 
-  get stats(): { readonly connected: number; readonly running: number; readonly queued: number } {
-    const { connected, running, queued } = this.#pool.stats;
-    return { connected, running, queued };
+  get connected(): number {
+    return this.#pool.stats.connected;
   }
 
   close(): Promise<void> {
@@ -86,12 +89,46 @@ export class Upstream {
   }
 }
 
-function credential(dialect: DialectName, key: string | undefined): readonly string[] {
+export interface Direct {
+  readonly base: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+export function credentialFor(dialect: DialectName, key: string | undefined): Credential {
   if (key === undefined) return [];
   return dialect === "openai" ? ["authorization", `Bearer ${key}`] : ["x-api-key", key];
 }
 
-/** The code of a failed call; `headSent` tells whether the upstream's head had come. */
+/** Errors of connections, and the sockets that they came from. */
+const socketOf = new WeakMap<object, Socket>();
+
+/**
+ * A connection that was kept alive may be closed by the other side in the moment in which a request is sent on
+ * it. Whose error it was is known only here, before undici has heard of it; whether the connection had been used
+ * is read off the socket when the failed call asks, since undici tells of some errors at once and of others when
+ * the socket has closed. HTTP/2 connections begin with bytes from the server, so that nothing can be told of them.
+ */
+function connectorNoting(connectMs: number): buildConnector.connector {
+  const connect = buildConnector({ timeout: connectMs, noDelay: true });
+  return (options, callback) => {
+    connect(options, (...outcome) => {
+      // Absent after an error, whatever the type says.
+      const socket = outcome[1] as Socket | TLSSocket | null | undefined;
+      if (socket && !("alpnProtocol" in socket && socket.alpnProtocol === "h2")) {
+        socket.once("error", (error) => socketOf.set(error, socket));
+      }
+      callback(...outcome);
+    });
+  };
+}
+
+/** Whether a failed call was sent on a connection that had served an answer before. */
+export function failedOnUsedConnection(error: unknown): boolean {
+  const socket = typeof error === "object" && error !== null ? socketOf.get(error) : undefined;
+  return socket !== undefined && socket.bytesRead > 0;
+}
+
+/** The code of a failed call; `headCame` tells whether the upstream's head had come. */
 export function upstreamProblem(error: unknown, headCame: boolean): ProblemCode {
   const code = (error as { code?: unknown } | null)?.code;
   switch (code) {

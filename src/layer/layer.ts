@@ -4,19 +4,59 @@
  * of its own: whatever it needs comes through `Ports`, named here and implemented in src/ports.
  */
 import type { z } from "zod";
+import type { Counters, Identities, Reputation } from "./ports.ts";
 import type { Delta, DialectName, Leaf, Operation, Prompt, Usage } from "./text.ts";
-import type { Held, Verdict } from "./verdict.ts";
+import type { Act, Finding, Held, Verdict } from "./verdict.ts";
 
 export type Await<T> = T | Promise<T>;
+
+/**
+ * How a caller proved who they are: `key` a virtual key · `token` a JWT of a trusted issuer · `own_key` their
+ * own key for the upstream, which then goes there in place of ours · `none` nothing was asked for.
+ */
+export type Proof = "key" | "token" | "own_key" | "none";
 
 /** Who is calling, as far as the layers so far could tell. */
 export interface Identity {
   readonly org: string;
   readonly project: string;
   readonly keyId: string;
-  /** The partner's own user; known once the body is read. */
+  /** The partner's own user; known once the body is read (or at once from a token that names them). */
   readonly endUser?: string;
+  /** Absent: `key`. */
+  readonly proof?: Proof;
+  /** When the key was made, ms since the epoch; absent where nobody knows. */
+  readonly sinceMs?: number;
 }
+
+/** Tiers of standing, from the best to the worst. */
+export const TIERS = ["trusted", "normal", "new", "risky", "suspended"] as const;
+export type Tier = (typeof TIERS)[number];
+
+/** How a caller stands: what a `when` may ask for, what limits scale by, and whom an overload sheds first. */
+export interface Standing {
+  readonly tier: Tier;
+  /** 0 nothing known against them .. 1 certain abuse. */
+  readonly risk: number;
+  /** Limits are multiplied by it; 1 but under a `throttle` sanction. */
+  readonly limitScale: number;
+  /** A `step-up` sanction is in force: seats may be stricter. */
+  readonly stepUp: boolean;
+  /** ISO 3166-1 alpha-2, or "" where no database says. */
+  readonly country: string;
+  /** Such as "AS64500", or "". */
+  readonly asn: string;
+}
+
+/** Everyone's standing where no seat says otherwise. */
+export const NO_STANDING: Standing = Object.freeze({
+  tier: "normal",
+  risk: 0,
+  limitScale: 1,
+  stepUp: false,
+  country: "",
+  asn: "",
+});
 
 /** Method, path and headers; before the body is read. Header names are lower case. */
 export interface RequestHead {
@@ -40,10 +80,14 @@ export interface RequestContext {
   readonly address: string;
   /** Set by the layer that knows who is calling (`auth`); undefined before. */
   readonly identity: Identity | undefined;
+  /** Set by the layer that knows how callers stand (`reputation`); NO_STANDING before. */
+  readonly standing: Standing;
   /** Aborted when the request is over; made when it is first asked for, as most layers have nothing to stop. */
   readonly signal: AbortSignal;
   /** Tells the runner, and the seats after this one, who is calling. */
   identify(identity: Identity): void;
+  /** Tells the seats after this one how the caller stands. From a seat in shadow it is recorded, not told. */
+  stand(standing: Standing): void;
 }
 
 export interface ResponseHead {
@@ -56,6 +100,31 @@ export interface ResponseHead {
 export interface Ending {
   readonly cause: string;
   readonly usage: Usage;
+  /** False: nothing was asked of the model, so nothing was used. */
+  readonly upstreamCalled: boolean;
+}
+
+/** What all seats together made of a request, once it is over. */
+export interface Decided {
+  readonly id: string;
+  readonly cause: string;
+  /** The joined act that was applied. */
+  readonly act: Act;
+  /** Of every seat that enforces; what shadows found changes nothing for anyone. */
+  readonly findings: readonly Finding[];
+}
+
+/** How much of one limit is left, for the headers of the answer. */
+export interface Quota {
+  /** Name of the limit, as the policy gives it. */
+  readonly name: string;
+  readonly unit: "requests" | "input_tokens" | "output_tokens" | "tokens" | "spend" | "concurrency";
+  readonly limit: number;
+  readonly remaining: number;
+  /** Until what is used now has come back; 0 where nothing is used. */
+  readonly resetMs: number;
+  /** 0 for `concurrency`. */
+  readonly windowSec: number;
 }
 
 /**
@@ -75,9 +144,13 @@ export interface Watch {
   onResponseHead?(head: ResponseHead): Await<Verdict>;
   onChunk?(delta: Delta): Await<Held>;
   onEnd?(ending: Ending): Await<Verdict>;
+  /** After every seat's `onEnd`: what the whole came to. Not a verdict; nothing waits for it. */
+  onDecided?(decided: Decided): void;
+  /** Read when the answer's head is written, of enforcing seats alone; before `onEnd`. */
+  quotas?(): readonly Quota[];
 }
 
-export type Phase = keyof Watch;
+export type Phase = Extract<keyof Watch, `on${string}`>;
 
 /** Compiled, immutable, shared by all requests of one snapshot. State lives in ports keyed by seat, never here. */
 export interface Layer {
@@ -101,6 +174,8 @@ export interface LayerKind<Config = unknown> {
   readonly config: z.ZodType<Config>;
   /** Phases that watches of this layer may have: lets the runner skip the rest, and the policy check `when`. */
   readonly phases: readonly Phase[];
+  /** Fewer of them, where the configuration needs fewer. */
+  phasesOf?(config: Config): readonly Phase[];
   /** The most text (UTF-16 units per channel) that `onChunk` may hold back; 0 without `onChunk`. */
   holdMax?(config: Config): number;
   needs?(config: Config): readonly ArtifactRef[];
@@ -132,38 +207,11 @@ export interface Ports {
   readonly seat: string;
   readonly counters: Counters;
   readonly identities: Identities;
+  readonly reputation: Reputation;
   readonly artifacts: Artifacts;
 }
 
 export interface Artifacts {
   /** The content that was loaded and hash-checked for a ref of `needs`. */
   text(ref: ArtifactRef): string;
-}
-
-export interface Limit {
-  /** Requests (or other points) per window. */
-  readonly limit: number;
-  readonly windowSec: number;
-}
-
-export interface Counted {
-  readonly admitted: boolean;
-  readonly remaining: number;
-  /** Until the window resets. */
-  readonly resetMs: number;
-}
-
-export interface Counters {
-  /** Takes one point from `key`'s window when there is one left; refused tries take nothing. */
-  take(key: string, limit: Limit): Await<Counted>;
-}
-
-export type KeyLookup =
-  | { readonly state: "active"; readonly identity: Identity }
-  | { readonly state: "revoked" | "expired"; readonly identity: Identity }
-  | { readonly state: "unknown" };
-
-export interface Identities {
-  /** Looks a presented key up by its keyed hash; synchronous, in memory. */
-  find(presented: string): KeyLookup;
 }

@@ -62,9 +62,15 @@ export const PROBLEMS = {
   unauthenticated: { status: 401, source: "layer", text: "No valid API key was given." },
   forbidden: { status: 403, source: "layer", text: "This API key may not do that." },
   rate_limited: { status: 429, source: "layer", text: "Too many requests; retry after the time given." },
+  account_suspended: {
+    status: 403,
+    source: "layer",
+    text: "This account may not use the API now; ask the operator.",
+  },
   prompt_blocked: { status: 400, source: "layer", text: "The request was refused by the usage policy." },
   answer_blocked: { status: 200, source: "layer", text: "The answer was withheld by the usage policy." },
   answer_refused: { status: 400, source: "layer", text: "The answer was refused by the usage policy." },
+  answer_cut: { status: 200, source: "layer", text: "The answer was cut at a usage limit." },
   layer_failed: {
     status: 503,
     source: "layer",
@@ -133,6 +139,11 @@ export const PROBLEMS = {
     status: 503,
     source: "gateway",
     text: "The gateway has no room for this request; retry later.",
+  },
+  overloaded: {
+    status: 503,
+    source: "gateway",
+    text: "The model API is at its capacity; retry after the time given.",
   },
   draining: { status: 503, source: "gateway", text: "The gateway is shutting down; retry." },
   spool_unavailable: {

@@ -66,6 +66,12 @@ export interface Prompt {
   readonly newestTurn: number;
   /** JSON Pointers of fields, parts or items that the dialect does not model. */
   readonly unknown: readonly string[];
+  /** Most output tokens that the request allows, over all its answers. */
+  readonly outputTokensMax?: number;
+  /** Answers asked for at once; absent: 1. */
+  readonly choices?: number;
+  /** Input given as token ids, which no leaf holds. */
+  readonly inputTokenIds?: number;
   /** Number of `media` leaves. */
   readonly mediaCount: number;
 }

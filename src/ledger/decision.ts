@@ -2,7 +2,7 @@
  * The record of one request: what every seat would have done, what was applied, and how it ended. Written
  * to the spool before the answer's last byte. It holds no prompt, no answer and no credential.
  */
-import type { Act, Cause, DialectName, Operation } from "../layer/index.ts";
+import type { Act, Cause, DialectName, Operation, Proof, Tier } from "../layer/index.ts";
 
 /** A guard that did not run to its end is never recorded as allowed. */
 export type SeatState = "ran" | "not_reached" | "skipped_sample" | "skipped_when" | "failed" | "timed_out";
@@ -39,6 +39,13 @@ export interface Decision {
   readonly keyId: string;
   readonly endUser: string;
   readonly address: string;
+  /** How the caller proved who they are; "" where nobody asked or nobody could tell. */
+  readonly proof: Proof | "";
+  /** The standing that seats were told of, with the risk in 0..1. */
+  readonly tier: Tier;
+  readonly risk: number;
+  readonly country: string;
+  readonly asn: string;
   /** The joined act that was applied. */
   readonly act: Act;
   /** The joined act of all seats, shadow included. */

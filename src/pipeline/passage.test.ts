@@ -1,8 +1,20 @@
 /** The runner by its public face: modes, rollout, sample, `when`, failures, deadlines, the verdict cache. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Delta, Leaf, Phase, Prompt, RequestHead, Verdict, Watch } from "../layer/index.ts";
-import { ALLOW } from "../layer/index.ts";
+import type {
+  Decided,
+  Delta,
+  Leaf,
+  Phase,
+  Prompt,
+  Quota,
+  RequestContext,
+  RequestHead,
+  Standing,
+  Verdict,
+  Watch,
+} from "../layer/index.ts";
+import { ALLOW, NO_STANDING } from "../layer/index.ts";
 import type { Seat, Snapshot } from "../policy/snapshot.ts";
 import { inRollout, Passage } from "./passage.ts";
 import { VerdictCache } from "./verdict-cache.ts";
@@ -22,6 +34,7 @@ function seatOf(watch: Watch | (() => Watch), more: Partial<Seat> = {}): Seat {
     timeoutMs: 50,
     when: undefined,
     layer: { open },
+    config: {},
     phases: ["onRequest", "onLeaf", "onPrompt", "onResponseHead", "onChunk", "onEnd"] satisfies Phase[],
     holdMax: 0,
     fingerprint: "f",
@@ -237,10 +250,80 @@ describe("passage", () => {
       seatOf(watch("skipped", {}), { id: "skipped", when: () => false }),
     ]);
     await passage.onRequest(HEAD);
-    await passage.onEnd({ cause: "client_gone", usage: {} });
-    await passage.onEnd({ cause: "complete", usage: {} });
+    await passage.onEnd({ cause: "client_gone", usage: {}, upstreamCalled: true });
+    await passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: true });
     assert.deepEqual(ends, ["good client_gone", "bad client_gone"]);
     assert.equal(passage.openWatches, 0);
+  });
+
+  it("tells standing and quotas from seats that enforce, never from a shadow", async () => {
+    const standing: Standing = { ...NO_STANDING, tier: "risky", risk: 0.8 };
+    const quota: Quota = {
+      name: "key",
+      unit: "requests",
+      limit: 5,
+      remaining: 4,
+      resetMs: 1,
+      windowSec: 60,
+    };
+    for (const mode of ["shadow", "enforce"] as const) {
+      const told: string[] = [];
+      const layer = {
+        open: (request: RequestContext): Watch => ({
+          onRequest() {
+            request.stand(standing);
+            return ALLOW;
+          },
+          quotas: () => [quota],
+        }),
+      };
+      const passage = passageOf([
+        { ...seatOf({}), layer, mode },
+        seatOf({}, { id: "after", when: ({ tier }) => told.push(tier) > 0 }),
+      ]);
+      await passage.onRequest(HEAD);
+      assert.deepEqual(told, [mode === "enforce" ? "risky" : "normal"]);
+      assert.equal(passage.attributes().risk, mode === "enforce" ? 0.8 : 0);
+      assert.deepEqual(passage.quotas(), mode === "enforce" ? [quota] : []);
+      await passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: true });
+      assert.deepEqual(passage.quotas(), [], "the watches are gone");
+    }
+  });
+
+  it("tells what all seats came to, once every seat has heard of the end", async () => {
+    const order: string[] = [];
+    const heard: Decided[] = [];
+    const listener: Watch = {
+      onEnd: () => {
+        order.push("first onEnd");
+        return ALLOW;
+      },
+      onDecided: (decided) => {
+        order.push("onDecided");
+        heard.push(decided);
+      },
+    };
+    const finding = (reason: string): Verdict => ({ act: "flag", findings: [{ reason, score: 0.5 }] });
+    const passage = passageOf([
+      seatOf(listener),
+      seatOf({ onRequest: () => finding("custom.shadow") }, { id: "shadow", mode: "shadow" }),
+      seatOf(
+        {
+          onEnd: async () => {
+            order.push("last onEnd");
+            return finding("custom.late");
+          },
+        },
+        { id: "late" },
+      ),
+      seatOf({ onDecided: () => assert.fail("thrown here, it must hurt nobody") }, { id: "throws" }),
+    ]);
+    await passage.onRequest(HEAD);
+    await passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: true });
+    assert.deepEqual(order, ["first onEnd", "last onEnd", "onDecided"]);
+    assert.deepEqual(heard, [
+      { id: "req_1", cause: "complete", act: "flag", findings: [{ reason: "custom.late", score: 0.5 }] },
+    ]);
   });
 
   it("joins the chunk verdicts of several seats and takes the smallest hold", async () => {

@@ -9,6 +9,7 @@
 import type {
   Act,
   Await,
+  Decided,
   Delta,
   DialectName,
   Ending,
@@ -17,13 +18,15 @@ import type {
   Operation,
   Phase,
   Prompt,
+  Quota,
   RequestContext,
   RequestHead,
   ResponseHead,
+  Standing,
   Verdict,
   Watch,
 } from "../layer/index.ts";
-import { ALLOW, compareActs, join } from "../layer/index.ts";
+import { ALLOW, compareActs, type Finding, join, NO_STANDING } from "../layer/index.ts";
 import type { SeatRecord } from "../ledger/decision.ts";
 import type { RequestAttributes, Seat, Snapshot } from "../policy/snapshot.ts";
 import { SeatRun } from "./seat-run.ts";
@@ -46,6 +49,8 @@ export interface ChunkOutcome {
 
 const RELEASED: ChunkOutcome = Object.freeze({ verdict: ALLOW, holdFrom: Number.POSITIVE_INFINITY });
 
+const NO_QUOTAS: readonly Quota[] = Object.freeze([]);
+
 /** One object for all: an abort without a reason makes an exception, with its stack, for every request. */
 const REQUEST_OVER = new Error("the request is over");
 
@@ -57,10 +62,13 @@ export class Passage implements RequestContext {
   readonly address: string;
   readonly snapshot: Snapshot;
   identity: Identity | undefined = undefined;
+  standing: Standing = NO_STANDING;
   prompt: Prompt | undefined = undefined;
   readonly #cache: VerdictCache;
   readonly #runs: SeatRun[];
   #chunkRunsMade: SeatRun[] | undefined;
+  /** The seat whose code runs now, up to its first await. */
+  #speaking: SeatRun | undefined;
   #abort: AbortController | undefined;
   #ended = false;
 
@@ -85,6 +93,11 @@ export class Passage implements RequestContext {
     this.identity = identity;
   }
 
+  stand(standing: Standing): void {
+    const run = this.#speaking;
+    if (run === undefined || this.#appliesTo(run)) this.standing = standing;
+  }
+
   get #chunkRuns(): SeatRun[] {
     this.#chunkRunsMade ??= this.#runs.filter((run) => run.seat.phases.includes("onChunk"));
     return this.#chunkRunsMade;
@@ -102,7 +115,9 @@ export class Passage implements RequestContext {
   /** Leaves first, then whole prompts; promises run side by side, each under its own seat's deadline. */
   onPrompt(prompt: Prompt): Await<Verdict> {
     this.prompt = prompt;
-    if (prompt.endUser !== undefined && this.identity !== undefined) {
+    // A token names its own end user: what the body says beside it is the caller's word alone.
+    const isTold = this.identity?.proof === "token" && this.identity.endUser !== undefined;
+    if (prompt.endUser !== undefined && this.identity !== undefined && !isTold) {
       this.identity = { ...this.identity, endUser: prompt.endUser };
     }
     let joined: Verdict = ALLOW;
@@ -169,25 +184,56 @@ export class Passage implements RequestContext {
     }
   }
 
+  /** What the seats that enforce say of their limits, for the answer's headers; empty once the request has ended. */
+  quotas(): readonly Quota[] {
+    let all: readonly Quota[] = NO_QUOTAS;
+    for (const run of this.#runs) {
+      if (run.watch?.quotas === undefined || !this.#appliesTo(run)) continue;
+      const quotas = run.watch.quotas();
+      all = all.length === 0 ? quotas : [...all, ...quotas];
+    }
+    return all;
+  }
+
   /** Called once, whatever happened before; every watch that was opened hears of the end. */
   onEnd(ending: Ending): Await<void> {
     if (this.#ended) return undefined;
     this.#ended = true;
     const pending: Promise<Verdict>[] = [];
+    let listeners: { readonly run: SeatRun; readonly watch: Watch }[] | undefined;
     for (const run of this.#runs) {
       const watch = run.watch;
       if (watch === undefined) continue;
       run.watch = undefined;
+      if (watch.onDecided !== undefined) {
+        listeners ??= [];
+        listeners.push({ run, watch });
+      }
       if (watch.onEnd === undefined) continue;
       const outcome = this.#timed(run, watch, (open) => open.onEnd?.(ending) ?? ALLOW);
       if (outcome instanceof Promise) pending.push(outcome.then((verdict) => this.#note(run, verdict)));
       else this.#note(run, outcome);
     }
-    if (pending.length === 0) {
+    const close = () => {
+      if (listeners !== undefined) this.#tellDecided(listeners, ending.cause);
       this.#abort?.abort(REQUEST_OVER);
-      return undefined;
+    };
+    if (pending.length === 0) return close();
+    return Promise.all(pending).then(close);
+  }
+
+  #tellDecided(listeners: readonly { run: SeatRun; watch: Watch }[], cause: string): void {
+    const findings: Finding[] = [];
+    for (const run of this.#runs) {
+      if (run.findings.length > 0 && this.#appliesTo(run)) findings.push(...run.findings);
     }
-    return Promise.all(pending).then(() => this.#abort?.abort(REQUEST_OVER));
+    const decided: Decided = { id: this.id, cause, act: this.acts().act, findings };
+    for (const { run, watch } of listeners) {
+      this.#timed(run, watch, (open) => {
+        open.onDecided?.(decided);
+        return ALLOW;
+      });
+    }
   }
 
   /** Watches that were opened and have not heard of the end; 0 after `onEnd`. */
@@ -197,7 +243,7 @@ export class Passage implements RequestContext {
 
   /** Attributes for `when`; also what the decision says of the request. */
   attributes(): RequestAttributes {
-    const { identity, prompt } = this;
+    const { identity, prompt, standing } = this;
     return {
       route: this.route,
       dialect: this.dialect,
@@ -208,7 +254,13 @@ export class Passage implements RequestContext {
       key: identity?.keyId ?? "",
       model: prompt?.model ?? "",
       stream: prompt?.stream ?? false,
-      endUser: prompt?.endUser ?? "",
+      endUser: identity?.endUser ?? prompt?.endUser ?? "",
+      proof: identity === undefined ? "" : (identity.proof ?? "key"),
+      tier: standing.tier,
+      risk: standing.risk,
+      stepUp: standing.stepUp,
+      country: standing.country,
+      asn: standing.asn,
     };
   }
 
@@ -300,11 +352,14 @@ export class Passage implements RequestContext {
     const startedMs = performance.now();
     if (run.startedMs === 0) run.startedMs = startedMs;
     try {
+      this.#speaking = run;
       const outcome = call(watch);
+      this.#speaking = undefined;
       if (outcome instanceof Promise) return this.#underDeadline(run, outcome, startedMs);
       run.spentMs += performance.now() - startedMs;
       return outcome;
     } catch (error) {
+      this.#speaking = undefined;
       run.spentMs += performance.now() - startedMs;
       return run.fail("failed", error);
     }
@@ -313,7 +368,8 @@ export class Passage implements RequestContext {
   async #underDeadline(run: SeatRun, outcome: Promise<Held>, startedMs: number): Promise<Held> {
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<"late">((resolve) => {
-      timer = setTimeout(resolve, run.seat.timeoutMs, "late");
+      // Timers fire before sockets are read: an answer that has come already is still taken.
+      timer = setTimeout(() => setImmediate(resolve, "late" as const), run.seat.timeoutMs);
     });
     try {
       const first = await Promise.race([outcome, deadline]);
@@ -348,15 +404,18 @@ export class Passage implements RequestContext {
 
   #note(run: SeatRun, verdict: Verdict): Verdict {
     if (verdict.act === "allow") return ALLOW;
+    return run.note(verdict, this.#appliesTo(run));
+  }
+
+  #appliesTo(run: SeatRun): boolean {
     run.applies ??= run.seat.mode === "enforce" && inRollout(run.seat, this.identity?.org ?? this.address);
-    return run.note(verdict, run.applies);
+    return run.applies;
   }
 
   /** Only text that an enforcing seat holds is held: a shadow changes nothing that anyone can see. */
   #holdOf(run: SeatRun, held: Held, delta: Delta): number {
     if (held.holdFrom === undefined || delta.final) return Number.POSITIVE_INFINITY;
-    run.applies ??= run.seat.mode === "enforce" && inRollout(run.seat, this.identity?.org ?? this.address);
-    return run.applies ? held.holdFrom : Number.POSITIVE_INFINITY;
+    return this.#appliesTo(run) ? held.holdFrom : Number.POSITIVE_INFINITY;
   }
 
   /** `onLeaf` is synchronous by contract; `onError` of a failed seat comes back the same way. */

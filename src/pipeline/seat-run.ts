@@ -24,7 +24,7 @@ export class SeatRun {
   spentMs = 0;
   /** What a failed seat threw; for the log. */
   error: unknown = undefined;
-  #findings: Finding[] = [];
+  findings: Finding[] = [];
 
   constructor(seat: Seat) {
     this.seat = seat;
@@ -51,20 +51,20 @@ export class SeatRun {
 
   #keep(findings: readonly Finding[]): void {
     for (const finding of findings) {
-      if (this.#findings.length < FINDINGS_MAX) {
-        this.#findings.push(finding);
+      if (this.findings.length < FINDINGS_MAX) {
+        this.findings.push(finding);
         continue;
       }
       let weakest = 0;
       for (let i = 1; i < FINDINGS_MAX; i++) {
-        if (this.#findings[i]!.score < this.#findings[weakest]!.score) weakest = i;
+        if (this.findings[i]!.score < this.findings[weakest]!.score) weakest = i;
       }
-      if (this.#findings[weakest]!.score < finding.score) this.#findings[weakest] = finding;
+      if (this.findings[weakest]!.score < finding.score) this.findings[weakest] = finding;
     }
   }
 
   record(pathOf: (channel: string) => string): SeatRecord {
-    const findings = this.#findings
+    const findings = this.findings
       .sort((a, b) => b.score - a.score)
       .map(({ reason, score, where }) =>
         where === undefined ? { reason, score } : { reason, score, path: pathOf(where.channel) },

@@ -3,8 +3,8 @@
  * behind ports that hold nothing, so that a check needs no gateway, no data folder and no network.
  */
 import { join } from "node:path";
-import type { LayerKind } from "../layer/index.ts";
-import { compilePolicy, disposeQuietly, type SeatPorts } from "./compile.ts";
+import { IDLE_PORTS, type LayerKind } from "../layer/index.ts";
+import { compilePolicy, disposeQuietly } from "./compile.ts";
 import { type Environment, loadGateway } from "./gateway-file.ts";
 import { openReading, POLICY_FILE } from "./policy-folder.ts";
 import { type FileProblem, wholeFileProblem } from "./problems.ts";
@@ -18,12 +18,6 @@ type FolderReport =
       readonly routes: number;
     }
   | { readonly ok: false; readonly problems: readonly FileProblem[] };
-
-/** Compiling is pure, so nothing ever asks these. */
-const NO_PORTS: SeatPorts = {
-  counters: { take: () => ({ admitted: true, remaining: 0, resetMs: 0 }) },
-  identities: { find: () => ({ state: "unknown" }) },
-};
 
 export async function checkFolder(
   dir: string,
@@ -48,7 +42,7 @@ export async function checkFolder(
     file: { path, content },
     artifact: reading.file,
     kinds,
-    portsFor: () => NO_PORTS,
+    portsFor: () => IDLE_PORTS,
   });
   if (!compiled.ok) return { ok: false, problems: [...problems, ...compiled.problems] };
   const { snapshot, seatsOff } = compiled;

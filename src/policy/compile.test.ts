@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
-import { FAKE_KINDS, type FakeLayer, NO_PORTS } from "../../test/support/fake-layers.ts";
+import { FAKE_KINDS, type FakeLayer } from "../../test/support/fake-layers.ts";
 import { ROUTES } from "../http/routes.ts";
+import { IDLE_PORTS } from "../layer/index.ts";
 import { type CompileOptions, compilePolicy } from "./compile.ts";
 import { ROUTE_IDS, ROUTE_PATHS } from "./policy-file.ts";
 import { formatProblems } from "./problems.ts";
@@ -26,7 +27,7 @@ function compile(content: string | Uint8Array, more: Partial<CompileOptions> = {
       return Buffer.from(text);
     },
     kinds: FAKE_KINDS,
-    portsFor: () => NO_PORTS,
+    portsFor: () => IDLE_PORTS,
     ...more,
   });
 }
@@ -82,6 +83,7 @@ test("a good policy becomes a snapshot with every default", async () => {
       sample: 0.25,
       onError: "allow",
       timeoutMs: 40,
+      config: { act: "flag", packs: ["packs/two.yaml", "packs/one.yaml"], words: ["a", "b"] },
       phases: ["onPrompt"],
       holdMax: 0,
       layer: undefined,
@@ -103,6 +105,12 @@ test("a good policy becomes a snapshot with every default", async () => {
     model: "gpt-4",
     stream: true,
     endUser: "",
+    proof: "key",
+    tier: "risky",
+    risk: 0.7,
+    stepUp: false,
+    country: "DE",
+    asn: "AS64500",
   };
   assert.equal(one!.when?.(attributes), true);
   assert.equal(one!.when?.({ ...attributes, stream: false }), false);

@@ -150,14 +150,16 @@ class Compilation {
       if (name !== "") this.#report([...at, "use"], `there is no layer "${name}"${suggestion(name, known)}`);
       return undefined;
     }
-    const when = this.#when(memberOf(raw, "when"), kind, at);
     const given = memberOf(raw, "with") ?? {};
     if (typeof given !== "object" || Array.isArray(given)) return undefined;
     const config = checkShape(kind.config, given, this.#source, [...at, "with"]);
     if ("problems" in config) {
       this.#problems.push(...config.problems);
+      this.#when(memberOf(raw, "when"), kind.phases, at);
       return undefined;
     }
+    const phases = kind.phasesOf?.(config.value) ?? kind.phases;
+    const when = this.#when(memberOf(raw, "when"), phases, at);
     if (!parsed.success) return undefined;
     // Switching a seat off must help even when its artifacts are what is broken, so they are not looked at.
     if (parsed.data.mode === "off") {
@@ -169,14 +171,14 @@ class Compilation {
       { ...parsed.data, mode: parsed.data.mode },
       kind,
       config.value,
-      when,
+      { when, phases },
       at,
     );
   }
 
-  #when(expression: unknown, kind: LayerKind, at: readonly PropertyKey[]): Seat["when"] {
+  #when(expression: unknown, phases: Seat["phases"], at: readonly PropertyKey[]): Seat["when"] {
     if (typeof expression !== "string") return undefined;
-    const compiled = compileWhen(expression, { beforeBody: kind.phases.includes("onRequest") });
+    const compiled = compileWhen(expression, { beforeBody: phases.includes("onRequest") });
     if (compiled.ok) return compiled.when;
     for (const { message, index } of compiled.faults) {
       const inside = { content: expression, index };
@@ -190,7 +192,7 @@ class Compilation {
     { mode }: Pick<Seat, "mode">,
     kind: LayerKind,
     config: unknown,
-    when: Seat["when"],
+    { when, phases }: Pick<Seat, "when" | "phases">,
     at: readonly PropertyKey[],
   ): Promise<Seat | undefined> {
     const withPath = [...at, "with"];
@@ -235,7 +237,8 @@ class Compilation {
         timeoutMs: entry.timeoutMs,
         when,
         layer,
-        phases: kind.phases,
+        config,
+        phases,
         holdMax: kind.holdMax?.(config) ?? 0,
         fingerprint,
       };

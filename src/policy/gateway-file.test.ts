@@ -51,34 +51,40 @@ test("the shipped file's comments tell the truth: uncommented, they are the defa
     .replace(/^ {2}otlpUrl:.*$/m, "");
   assert.equal(uncommented.match(/^\w+:/gm)?.length, 5);
   assert.deepEqual(configOf(uncommented), configOf("{}"));
-  assert.equal(uncommented.match(/^ {2}\w+:/gm)?.length, 24, "a new setting is written down here, too");
+  assert.equal(uncommented.match(/^ {2}\w+:/gm)?.length, 25, "a new setting is written down here, too");
+});
+
+const only = (name: string, url: string, key?: string) => ({
+  targets: [{ name, url, key, weight: 1 }],
+  orgKeys: [],
+  orgKeysFile: undefined,
 });
 
 test("the environment names upstreams and keys", () => {
   const file = "upstreams: { openai: { url: 'https://models.example/v1', keyEnv: TEAM_KEY } }";
   assert.deepEqual(configOf(file).upstreams, {
-    openai: { url: "https://models.example/v1", key: undefined },
+    openai: only("openai", "https://models.example/v1"),
   });
   assert.equal(
-    configOf(file, { TEAM_KEY: "k1\n" }).upstreams.openai?.key,
+    configOf(file, { TEAM_KEY: "k1\n" }).upstreams.openai?.targets[0]?.key,
     "k1",
     "a file's line break is no key",
   );
   assert.equal(
-    configOf(file, { OPENAI_API_KEY: "k0" }).upstreams.openai?.key,
+    configOf(file, { OPENAI_API_KEY: "k0" }).upstreams.openai?.targets[0]?.key,
     undefined,
     "keyEnv names another",
   );
   const both = { TEAM_KEY: "k1", SALLYPORT_OPENAI_KEY: "k2" };
-  assert.equal(configOf(file, both).upstreams.openai?.key, "k2");
+  assert.equal(configOf(file, both).upstreams.openai?.targets[0]?.key, "k2");
   assert.deepEqual(
     configOf(file, {
       SALLYPORT_OPENAI_URL: "http://127.0.0.1:9",
       SALLYPORT_ANTHROPIC_URL: "http://127.0.0.1:8",
     }).upstreams,
     {
-      openai: { url: "http://127.0.0.1:9", key: undefined },
-      anthropic: { url: "http://127.0.0.1:8", key: undefined },
+      openai: only("openai", "http://127.0.0.1:9"),
+      anthropic: only("anthropic", "http://127.0.0.1:8"),
     },
   );
   const alone = {
@@ -86,7 +92,9 @@ test("the environment names upstreams and keys", () => {
     ANTHROPIC_API_KEY: "k3",
     OPENAI_API_KEY: "k4",
   };
-  assert.deepEqual(configOf("{}", alone).upstreams, { anthropic: { url: "http://127.0.0.1:8", key: "k3" } });
+  assert.deepEqual(configOf("{}", alone).upstreams, {
+    anthropic: only("anthropic", "http://127.0.0.1:8", "k3"),
+  });
   assert.deepEqual(
     configOf("{}", { OPENAI_API_KEY: "k4", SALLYPORT_OPENAI_KEY: "k5" }).upstreams,
     {},

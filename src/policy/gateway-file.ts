@@ -5,6 +5,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import {
+  BASE_URL,
+  isBaseUrl,
+  type Upstreams,
+  upstreamsFrom,
+  upstreamsSchema,
+  urlFrom,
+} from "./gateway-upstreams.ts";
 import { type FileProblem, formatProblems, tidyProblems, wholeFileProblem } from "./problems.ts";
 import { checkShape } from "./schema-issues.ts";
 import { readYaml } from "./yaml-source.ts";
@@ -16,8 +24,6 @@ const MiB = 1_048_576;
 
 /** Largest delay that a timer takes, about 24 days. */
 const MS_MAX = 2_147_483_647;
-
-const BASE_URL = "an http or https URL without a query or password";
 
 const bytes = (value: number, text: string, max = 4_294_967_296) =>
   z.int().min(1).max(max).default(value).describe(text);
@@ -32,23 +38,45 @@ const listen = (value: string, text: string) =>
     .default(value)
     .describe(text);
 
-const upstream = (keyEnv: string, example: string) =>
-  z
-    .strictObject({
-      url: z
-        .string()
-        .refine(isBaseUrl, { error: `expected ${BASE_URL}, such as "${example}"` })
-        .describe(`Base URL of the model API, such as ${example}; a trailing /v1 may stand or not.`),
-      keyEnv: z
-        .string()
-        .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, { error: "the name of an environment variable" })
-        .default(keyEnv)
-        .describe("Environment variable that holds the API key for this upstream."),
-    })
-    .optional()
-    .describe(
-      "Where requests of this dialect go. With no upstream named at all, the bundled simulator answers.",
-    );
+const redisStore = z
+  .strictObject({
+    url: z
+      .string()
+      .refine(isRedisUrl, {
+        error:
+          'expected "redis://HOST:PORT" or "rediss://HOST:PORT", without a password: that comes from SALLYPORT_REDIS_PASSWORD',
+      })
+      .optional()
+      .describe(
+        "One Redis server, such as redis://127.0.0.1:6379. SALLYPORT_REDIS_URL overrides it. Absent: nodes are named.",
+      ),
+    nodes: z
+      .array(z.string().refine((node) => parseListen(node) !== undefined, { error: "expected HOST:PORT" }))
+      .min(1)
+      .max(64)
+      .optional()
+      .describe(
+        "Some nodes of a Redis Cluster, HOST:PORT each; the others are found through them. Absent: url is named.",
+      ),
+    prefix: z
+      .string()
+      .regex(/^[\w.-]{1,40}$/, { error: "1 to 40 of letters, digits and . _ -" })
+      .default("sallyport")
+      .describe("Start of every key; gateways with the same prefix share their state."),
+    timeoutMs: z
+      .int()
+      .min(1)
+      .max(1_000)
+      .default(20)
+      .describe("Time for an answer before Redis counts as away and each seat's own choice holds."),
+  })
+  .refine(({ url, nodes }) => url === undefined || nodes === undefined, {
+    path: ["nodes"],
+    error: "name either url (one server) or nodes (a cluster)",
+  })
+  .describe(
+    "Redis for limits, keys, reputation and sanctions that hold across gateways. Absent: each gateway has its own.",
+  );
 
 export const gatewaySchema = z.strictObject({
   listen: listen("127.0.0.1:8080", "Address of the gateway, HOST:PORT."),
@@ -72,13 +100,36 @@ export const gatewaySchema = z.strictObject({
     .describe(
       "Folder for all state: keys, decisions, the last good policy. Relative to the working directory.",
     ),
-  upstreams: z
+  upstreams: upstreamsSchema,
+  stores: z
     .strictObject({
-      openai: upstream("OPENAI_API_KEY", "https://api.openai.com"),
-      anthropic: upstream("ANTHROPIC_API_KEY", "https://api.anthropic.com"),
+      redis: redisStore.optional(),
     })
     .prefault({})
-    .describe("The model APIs behind the gateway."),
+    .describe(
+      "Where state lives that several gateways share. Nothing named: in this process and its data folder.",
+    ),
+  geo: z
+    .strictObject({
+      country: z
+        .string()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe(
+          "Path of a MaxMind-format database (.mmdb) that tells an address's country. Absent: no country is known.",
+        ),
+      asn: z
+        .string()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe(
+          "Path of a MaxMind-format database (.mmdb) that tells an address's network (ASN). Absent: none is known.",
+        ),
+    })
+    .prefault({})
+    .describe("Databases on addresses; re-read when they are replaced. Absent: country and asn are unknown."),
   limits: z
     .strictObject({
       headerBytesMax: bytes(32_768, "Bytes of a request's headers; more is 431.", 16 * MiB),
@@ -110,6 +161,10 @@ export const gatewaySchema = z.strictObject({
       counterKeysMax: count(
         1_000_000,
         "Keys that the limits count in memory; beyond it new ones share one window.",
+      ),
+      reputationEntitiesMax: count(
+        200_000,
+        "Organisations, keys, end users, addresses and networks whose reputation is kept in memory; beyond it the least recently seen are forgotten.",
       ),
     })
     .prefault({})
@@ -179,18 +234,23 @@ export interface Address {
   readonly port: number;
 }
 
-/** An upstream with its key, which comes from the environment and never from a file. */
-interface UpstreamTarget {
-  readonly url: string;
-  readonly key: string | undefined;
+/** Redis as a process connects to it; the password comes from the environment and never from a file. */
+interface RedisTarget {
+  readonly url: string | undefined;
+  readonly nodes: readonly string[];
+  readonly prefix: string;
+  readonly timeoutMs: number;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
 }
 
 /** The file with the environment applied and its addresses read: what a process runs with. */
-export interface GatewayConfig extends Omit<GatewayFile, "listen" | "admin" | "upstreams"> {
+export interface GatewayConfig
+  extends Omit<GatewayFile, "listen" | "admin" | "upstreams" | "stores">,
+    Upstreams {
   readonly listen: Address;
   readonly admin: { readonly listen: Address; readonly metrics: "open" | "token" };
-  /** A dialect that is absent has no upstream. */
-  readonly upstreams: { readonly openai?: UpstreamTarget; readonly anthropic?: UpstreamTarget };
+  readonly stores: { readonly redis?: RedisTarget };
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -228,42 +288,67 @@ export function parseGatewayConfig(value: unknown, env: Environment): GatewayCon
   return result.config;
 }
 
-/**
- * What the environment adds and overrides. A vendor's own key variable is read only for an upstream that is
- * named, so that no real key ever goes to the simulator.
- */
+/** What the environment adds and overrides. */
 function applyEnvironment(file: GatewayFile, env: Environment): GatewayResult {
   const problems: FileProblem[] = [];
-  const urlFrom = (name: string): string | undefined => {
-    const value = env[name];
-    if (value === undefined || value === "") return undefined;
-    if (!isBaseUrl(value))
-      problems.push(wholeFileProblem(`environment variable ${name}`, `expected ${BASE_URL}`));
-    return value;
-  };
-  // A key read from a mounted file often ends in a line break, which no header can carry.
-  const keyFrom = (name: string): string | undefined => env[name]?.trim() || undefined;
-  const target = (dialect: "openai" | "anthropic"): UpstreamTarget | undefined => {
-    const vendor = dialect.toUpperCase();
-    const named = file.upstreams[dialect];
-    const url = urlFrom(`SALLYPORT_${vendor}_URL`) ?? named?.url;
-    if (url === undefined) return undefined;
-    const keyEnv = named?.keyEnv ?? `${vendor}_API_KEY`;
-    return { url, key: keyFrom(`SALLYPORT_${vendor}_KEY`) ?? keyFrom(keyEnv) };
-  };
-  const openai = target("openai");
-  const anthropic = target("anthropic");
-  const otlpUrl = urlFrom("OTEL_EXPORTER_OTLP_ENDPOINT") ?? file.telemetry.otlpUrl;
+  const otlpUrl = urlFrom("OTEL_EXPORTER_OTLP_ENDPOINT", env, problems) ?? file.telemetry.otlpUrl;
+  const upstreams = upstreamsFrom(file.upstreams, env, problems);
+  const redis = redisFrom(file.stores.redis, env, problems);
   if (problems.length > 0) return { ok: false, problems };
   const config: GatewayConfig = {
     ...file,
+    stores: redis === undefined ? {} : { redis },
     // The schema has admitted both addresses.
     listen: parseListen(file.listen)!,
     admin: { ...file.admin, listen: parseListen(file.admin.listen)! },
-    upstreams: { ...(openai && { openai }), ...(anthropic && { anthropic }) },
+    ...upstreams,
     telemetry: { ...file.telemetry, ...(otlpUrl !== undefined && { otlpUrl }) },
   };
   return { ok: true, config };
+}
+
+/** A URL in the environment may carry user and password; one in the file may not. */
+function redisFrom(
+  named: z.infer<typeof redisStore> | undefined,
+  env: Environment,
+  problems: FileProblem[],
+): RedisTarget | undefined {
+  const given = env["SALLYPORT_REDIS_URL"]?.trim() || undefined;
+  if (given === undefined && named?.url === undefined && named?.nodes === undefined) {
+    if (named !== undefined) {
+      const message = "names neither url nor nodes, and SALLYPORT_REDIS_URL is not set";
+      problems.push(wholeFileProblem("stores.redis in gateway.yaml", message));
+    }
+    return undefined;
+  }
+  const { prefix, timeoutMs } = redisStore.parse({ prefix: named?.prefix, timeoutMs: named?.timeoutMs });
+  const url = given === undefined ? undefined : URL.parse(given);
+  if (url === null || (url !== undefined && !REDIS_PROTOCOLS.has(url.protocol))) {
+    const from = "environment variable SALLYPORT_REDIS_URL";
+    problems.push(wholeFileProblem(from, 'expected "redis://HOST:PORT" or "rediss://HOST:PORT"'));
+    return undefined;
+  }
+  const password = env["SALLYPORT_REDIS_PASSWORD"] || (url && decodeURIComponent(url.password)) || undefined;
+  const username = env["SALLYPORT_REDIS_USERNAME"] || (url && decodeURIComponent(url.username)) || undefined;
+  if (url !== undefined) {
+    url.password = "";
+    url.username = "";
+  }
+  return {
+    url: url === undefined ? named?.url : url.href,
+    nodes: url === undefined ? (named?.nodes ?? []) : [],
+    prefix,
+    timeoutMs,
+    username,
+    password,
+  };
+}
+
+const REDIS_PROTOCOLS = new Set(["redis:", "rediss:"]);
+
+function isRedisUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && REDIS_PROTOCOLS.has(url.protocol) && url.username === "" && url.password === "";
 }
 
 /** "HOST:PORT" or "[IPv6]:PORT"; undefined for anything else. */
@@ -272,10 +357,4 @@ export function parseListen(address: string): Address | undefined {
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
   return host === undefined || port > 65_535 ? undefined : { host, port };
-}
-
-function isBaseUrl(text: string): boolean {
-  const url = URL.parse(text);
-  const isHttp = url?.protocol === "http:" || url?.protocol === "https:";
-  return isHttp && url.search === "" && url.hash === "" && url.username === "" && url.password === "";
 }

@@ -88,7 +88,7 @@ export const seatSchema = z.strictObject({
     .max(4096)
     .optional()
     .describe(
-      "CEL expression over route, dialect, operation, address, org, project, key, model, stream and endUser; the seat runs where it is true. Absent: always.",
+      "CEL expression over route, dialect, operation, address, org, project, key, proof, tier, risk, stepUp, country, asn, model, stream and endUser; the seat runs where it is true. Absent: always.",
     ),
   with: z
     .record(z.string(), z.unknown())

@@ -19,6 +19,14 @@ export interface RequestAttributes {
   readonly model: string;
   readonly stream: boolean;
   readonly endUser: string;
+  /** How the caller proved who they are: key, token, own_key or none; "" while nobody has asked. */
+  readonly proof: string;
+  /** The caller's standing as the `reputation` seat before told it; "normal", 0, false and "" without one. */
+  readonly tier: string;
+  readonly risk: number;
+  readonly stepUp: boolean;
+  readonly country: string;
+  readonly asn: string;
 }
 
 export interface Seat {
@@ -36,6 +44,8 @@ export interface Seat {
   /** Undefined: always. May throw, which counts as the seat's failure. */
   readonly when: ((attributes: RequestAttributes) => boolean) | undefined;
   readonly layer: Layer;
+  /** The layer's checked settings, every default filled in. */
+  readonly config: unknown;
   readonly phases: LayerKind["phases"];
   /** UTF-16 units per channel that the seat may hold back. */
   readonly holdMax: number;

@@ -16,8 +16,8 @@ import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { FAKE_KINDS, type FakeLayer, NO_PORTS } from "../../test/support/fake-layers.ts";
-import type { LayerKind } from "../layer/index.ts";
+import { FAKE_KINDS, type FakeLayer } from "../../test/support/fake-layers.ts";
+import { IDLE_PORTS, type LayerKind } from "../layer/index.ts";
 import { lastGoodPath } from "./last-good.ts";
 import { openPolicy, type PolicyStore, PolicyUnusable, type ReloadResult } from "./store.ts";
 
@@ -54,7 +54,7 @@ function place(): Place {
         configDir,
         dataDir,
         kinds,
-        portsFor: () => NO_PORTS,
+        portsFor: () => IDLE_PORTS,
         pollMs,
         onReload: (result) => results.push(result),
       });
@@ -290,18 +290,20 @@ test("a folder that lost its policy serves the last good one", async () => {
 
 test("a folder that never had a policy serves the shipped one, until one comes", async () => {
   const { configDir, dataDir, write, open, results } = place();
-  const kinds: LayerKind[] = ["auth", "rate-limit", "prompt-rules", "output-secrets"].map((kind) => ({
-    kind,
-    summary: "",
-    config: z.looseObject({}),
-    phases: ["onPrompt"],
-    compile: () => ({ open: () => ({}) }),
-  }));
+  const kinds: LayerKind[] = ["auth", "reputation", "rate-limit", "prompt-rules", "output-secrets"].map(
+    (kind) => ({
+      kind,
+      summary: "",
+      config: z.looseObject({}),
+      phases: ["onPrompt"],
+      compile: () => ({ open: () => ({}) }),
+    }),
+  );
   const store = await open({ kinds: [...kinds, ...FAKE_KINDS] });
   assert.equal(store.status().servedFrom, "embedded");
   assert.deepEqual(
     store.current().seats.map(({ id }) => id),
-    ["auth", "rate-limit", "prompt-rules", "output-secrets"],
+    ["auth", "reputation", "rate-limit", "prompt-rules", "output-secrets"],
   );
   assert.equal(store.current().routes.size, 10);
   assert.equal(existsSync(lastGoodPath(dataDir)), false, "the shipped policy is nobody's last good one");

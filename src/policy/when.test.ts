@@ -14,6 +14,12 @@ const ATTRIBUTES: RequestAttributes = {
   model: "gpt-4.1",
   stream: true,
   endUser: "u1",
+  proof: "key",
+  tier: "risky",
+  risk: 0.7,
+  stepUp: false,
+  country: "DE",
+  asn: "AS64500",
 };
 
 const rows: readonly (readonly [expression: string, expected: boolean])[] = [
@@ -24,6 +30,8 @@ const rows: readonly (readonly [expression: string, expected: boolean])[] = [
   ['model.startsWith("gpt-") && !stream', false],
   ['address.startsWith("10.") && size(endUser) > 0', true],
   ['["a", "acme"].exists(x, x == org)', true],
+  ['tier == "risky" && risk > 0.5 && !stepUp', true],
+  ['country in ["DE", "FR"] && asn == "AS64500" && proof == "key"', true],
   ['endUser == "" ? false : project == "web"', true],
 ];
 for (const [expression, expected] of rows) {
@@ -35,7 +43,7 @@ for (const [expression, expected] of rows) {
 }
 
 const bad: readonly (readonly [expression: string, message: RegExp, index: number])[] = [
-  ["tier == 'free'", /unknown attribute "tier" \(known: route/, 0],
+  ["plan == 'free'", /unknown attribute "plan" \(known: route/, 0],
   ["stream && constructor == 'x'", /unknown attribute "constructor"/, 10],
   ["__proto__ == 'x'", /cannot be used/, 0],
   ["route.length == 3", /cannot be used/, 6],

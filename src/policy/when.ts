@@ -24,6 +24,12 @@ const TYPES = {
   model: "string",
   stream: "bool",
   endUser: "string",
+  proof: "string",
+  tier: "string",
+  risk: "double",
+  stepUp: "bool",
+  country: "string",
+  asn: "string",
 } as const satisfies Record<keyof RequestAttributes, string>;
 
 const NAMES = Object.keys(TYPES);
@@ -103,7 +109,7 @@ function faultsOf(ast: ASTNode, beforeBody: boolean): readonly WhenFault[] {
     if (node.op === "id" && beforeBody && FROM_BODY.has(node.args)) {
       faults.push({
         index: node.start,
-        message: `"${node.args}" comes from the body, and this layer acts before the body is read; use route, operation, address, org, project or key`,
+        message: `"${node.args}" comes from the body, and this layer acts before the body is read; use route, operation, address, org, project, key, tier, risk or country`,
       });
     } else if (node.op === "rcall") {
       const [name] = node.args;

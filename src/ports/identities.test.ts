@@ -40,7 +40,7 @@ test("a key is found from its creation on, revoked at once, and never stored in 
   assert.match(key, /^sp-[0-9A-Za-z]{32}$/);
   assert.deepEqual(store.find(key), {
     state: "active",
-    identity: { org: "acme", project: "chat", keyId: id },
+    identity: { org: "acme", project: "chat", keyId: id, sinceMs: Date.parse(store.list()[0]!.createdAt) },
   });
   for (const wrong of ["", "sp-", key.slice(0, -1), `${key}x`, key.toUpperCase(), "x".repeat(2_000_000)]) {
     assert.deepEqual(store.find(wrong), { state: "unknown" });
@@ -119,8 +119,8 @@ test("a broken or vanished file leaves the last good keys in place and says wher
   const cases: readonly [string, RegExp][] = [
     [good.slice(0, -20), /keys\.json is not valid JSON/],
     ['{"version":2,"pepper":"","keys":[]}', /keys\.json: version: /],
-    [good.replace(/"org": "acme"/, '"org": "a/b"'), /keys\.json: keys\.0\.org: must be 1 to 64/],
-    [good.replace(/"pepper": "[^"]+"/, '"pepper": "x"'), /written with another pepper/],
+    [good.replace(/"org":"acme"/, '"org":"a/b"'), /keys\.json: rows\.0\.org: must be 1 to 64/],
+    [good.replace(/"stamp":"[^"]+"/, '"stamp":"x"'), /written with another pepper.*SALLYPORT_KEY_PEPPER/],
   ];
   for (const [text, expected] of cases) {
     fs.writeFileSync(path, text);
@@ -142,7 +142,8 @@ test("the bootstrap key: made at first start, or given; a new value replaces the
   const first = await opened(context, dataDir, { bootstrap: true });
   const made = first.bootstrap;
   assert.ok(made?.isNew && made.key.startsWith("sp-"));
-  const identity = { org: "default", project: "default", keyId: "key_bootstrap" };
+  const sinceMs = Date.parse(first.list()[0]!.createdAt);
+  const identity = { org: "default", project: "default", keyId: "key_bootstrap", sinceMs };
   assert.deepEqual(first.find(made.key), { state: "active", identity });
   const second = await opened(context, dataDir, { bootstrap: true });
   assert.equal(second.bootstrap, undefined, "its clear text is not known any more");
@@ -185,6 +186,180 @@ test("what cannot be a key's data is refused by name", async (context) => {
     store.create({ ...OWNER, expiresAt: "2020-01-01" }),
     /^RangeError: expiresAt: .*future/,
   );
+});
+
+test("what a key may be used for is kept in one spelling, and compiled", async (context) => {
+  const dataDir = folder(context);
+  const store = await opened(context, dataDir);
+  const scopes = {
+    routes: ["openai.chat", "openai.chat"],
+    models: ["gpt-5", "claude-*"],
+    networks: ["192.0.2.77/24", "2001:DB8::/32"],
+  };
+  const { key } = await store.create({ ...OWNER, scopes });
+  const { key: free } = await store.create({ ...OWNER, scopes: {} });
+  for (const reader of [store, await opened(context, dataDir)]) {
+    const found = reader.find(key);
+    assert.ok(found.state === "active");
+    assert.deepEqual(found.scope?.routes, new Set(["openai.chat"]));
+    assert.deepEqual(found.scope?.models, ["gpt-5", "claude-*"]);
+    assert.equal(found.scope?.networks?.has("::ffff:192.0.2.1"), true);
+    assert.equal(found.scope?.networks?.has("192.0.3.1"), false);
+    assert.deepEqual(reader.list()[0]?.scopes, {
+      routes: ["openai.chat"],
+      models: ["gpt-5", "claude-*"],
+      networks: ["192.0.2.0/24", "2001:db8::/32"],
+    });
+    const unrestricted = reader.find(free);
+    assert.ok(unrestricted.state === "active" && unrestricted.scope === undefined);
+    assert.equal(reader.find(key), reader.find(key), "compiled once");
+  }
+  for (const [wrong, expected] of [
+    [{ networks: ["192.0.2.0/24", "192.0.2.0/33"] }, /^RangeError: scopes\.networks\.1: must be an address/],
+    [{ networks: [] }, /^RangeError: scopes\.networks: must name at least one/],
+    [{ models: ["gpt-*-mini"] }, /^RangeError: scopes\.models\.0: must be a model/],
+    [{ routes: ["/v1/chat"] }, /^RangeError: scopes\.routes\.0: must be a route id/],
+    [
+      { routes: Array.from({ length: 51 }, (_, i) => `r${i}`) },
+      /^RangeError: scopes\.routes: must name at most 50/,
+    ],
+  ] as const) {
+    await assert.rejects(store.create({ ...OWNER, scopes: wrong as { routes?: string[] } }), expected);
+  }
+});
+
+test("the largest scopes that are admitted can be written", async (context) => {
+  const store = await opened(context, folder(context));
+  const fifty = (text: (i: number) => string) => Array.from({ length: 50 }, (_, i) => text(i));
+  const scopes = {
+    routes: fifty((i) => `r${i}`.padEnd(64, "x")),
+    models: fifty((i) => `m${i}`.padEnd(128, "\u{1f600}")),
+    networks: fifty((i) => `2001:db8:1111:2222:3333:4444:5555:${(4096 + i).toString(16)}/128`),
+  };
+  const { key } = await store.create({ ...OWNER, scopes });
+  assert.equal(store.find(key).state, "active");
+});
+
+test("a canary is found, told apart, and laid aside without a trace", async (context) => {
+  const store = await opened(context, folder(context));
+  const { id, key } = await store.create({ ...OWNER, canary: true });
+  for (let i = 0; i < 2; i++) {
+    const found = store.find(key);
+    assert.ok(found.state === "active" && found.canary === true && found.identity.keyId === id);
+  }
+  assert.equal(store.list()[0]?.canary, true);
+  await assert.rejects(store.rotate(id, { overlapSec: 0 }), /^RangeError: id: .* is a canary/);
+  await store.revoke(id);
+  assert.deepEqual(store.find(key), { state: "unknown" }, "nobody learns that it was one");
+});
+
+test("rotation: both keys work for the overlap, then the new one alone", async (context) => {
+  const store = await opened(context, folder(context));
+  const scopes = { models: ["gpt-5"] };
+  const { id, key } = await store.create({ ...OWNER, scopes });
+  const next = await store.rotate(id, { overlapSec: 1 });
+  const [old, made] = store.list();
+  assert.equal(old?.replacedBy, next.id);
+  assert.deepEqual(
+    { ...made, prefix: "", createdAt: "" },
+    { ...OWNER, id: next.id, prefix: "", createdAt: "", scopes, rotatedFrom: id },
+  );
+  const found = store.find(next.key);
+  assert.ok(found.state === "active");
+  assert.equal(found.identity.sinceMs, Date.parse(old!.createdAt), "a new key makes nobody a newcomer");
+  if (Date.now() < Date.parse(old!.expiresAt!)) assert.equal(store.find(key).state, "active");
+  await within(2_000, "the old one ended", () => store.find(key).state === "expired");
+  assert.equal(store.find(next.key).state, "active");
+
+  // What cannot be rotated says why, and leaves nothing behind.
+  const brief = await store.create({ ...OWNER, expiresAt: new Date(Date.now() + 60_000).toISOString() });
+  const replaced = await store.rotate(brief.id, { overlapSec: 86_400 });
+  const rows = new Map(store.list().map((row) => [row.id, row]));
+  assert.ok(Date.parse(rows.get(brief.id)!.expiresAt!) <= Date.now() + 60_000, "never past its own expiry");
+  const lifeMs = Date.parse(rows.get(replaced.id)!.expiresAt!) - Date.parse(rows.get(replaced.id)!.createdAt);
+  assert.ok(Math.abs(lifeMs - 60_000) < 1_000, "the new one lives as long as the old one was given");
+  const { id: revoked } = await store.create(OWNER);
+  await store.revoke(revoked);
+  const count = store.list().length;
+  for (const [wrong, expected] of [
+    ["key_none", /^RangeError: id: key_none is no key here/],
+    [revoked, /^RangeError: id: .* was revoked/],
+    [id, /^RangeError: id: .* has expired/],
+    [brief.id, /^RangeError: id: .* was replaced already: rotate key_/],
+  ] as const) {
+    await assert.rejects(store.rotate(wrong, { overlapSec: 1 }), expected);
+  }
+  for (const overlapSec of [-1, 0.5, Number.NaN, 2_592_001]) {
+    await assert.rejects(store.rotate(next.id, { overlapSec }), /^RangeError: overlapSec: must be/);
+  }
+  assert.equal(store.list().length, count);
+  // Two who rotate one key at once: one of them does.
+  const both = await Promise.allSettled([1, 2].map(() => store.rotate(next.id, { overlapSec: 0 })));
+  assert.deepEqual(both.map(({ status }) => status).sort(), ["fulfilled", "rejected"]);
+  assert.equal(store.list().length, count + 1);
+  assert.equal(store.find(next.key).state, "expired", "no overlap: at once");
+});
+
+test("keys.json as it was before is read, and nothing of it is lost", async (context) => {
+  const dataDir = folder(context);
+  const store = await opened(context, dataDir);
+  const { id, key } = await store.create(OWNER);
+  const { id: second, key: other } = await store.create({ ...OWNER, expiresAt: "2999-01-01" });
+  await store.revoke(second);
+  const path = join(dataDir, "keys.json");
+  const { stamp, rows } = JSON.parse(fs.readFileSync(path, "utf8")) as { stamp: string; rows: unknown[] };
+  fs.writeFileSync(path, `${JSON.stringify({ version: 1, pepper: stamp, keys: rows }, null, 1)}\n`);
+  const before = await opened(context, dataDir);
+  assert.equal(before.find(key).state, "active");
+  assert.equal(before.find(other).state, "revoked");
+  assert.deepEqual(before.list(), store.list());
+  await before.revoke(id);
+  const after = await opened(context, dataDir);
+  assert.equal(after.find(key).state, "revoked");
+  assert.deepEqual(after.list(), before.list());
+  fs.writeFileSync(path, JSON.stringify({ version: 1, pepper: "x", keys: rows }));
+  await assert.rejects(openIdentities({ dataDir, env: {}, watch: false }), /another pepper/);
+});
+
+test("an organisation is as old as its oldest key", async (context) => {
+  const dataDir = folder(context);
+  const env = { SALLYPORT_BOOTSTRAP_KEY: "sp-from-the-environment-1" };
+  const store = await opened(context, dataDir, { bootstrap: true, env });
+  const since = (presented: string) => {
+    const found = store.find(presented);
+    return found.state === "active" ? found.identity.sinceMs : undefined;
+  };
+  const first = Date.parse(store.list()[0]!.createdAt);
+  const { key } = await store.create({ ...OWNER, org: "default" });
+  assert.equal(since(key), first);
+  assert.notEqual(since((await store.create(OWNER)).key), undefined);
+  // Another bootstrap key takes the place of the oldest.
+  const next = { SALLYPORT_BOOTSTRAP_KEY: "sp-from-the-environment-2" };
+  await opened(context, dataDir, { bootstrap: true, env: next });
+  await within(1000, "followed", () => store.find(env.SALLYPORT_BOOTSTRAP_KEY).state === "unknown");
+  const own = store.list().find(({ id }) => id !== "key_bootstrap" && id !== "")!;
+  assert.equal(since(key), Date.parse(own.createdAt));
+});
+
+test("a caller's own key has one name, and is never taken for a virtual key", async (context) => {
+  const dataDir = folder(context);
+  const store = await opened(context, dataDir);
+  const own = "sk-proj-0123456789abcdef";
+  const name = store.ownKeyId(own);
+  assert.match(name, /^own_[\w-]{22}$/);
+  assert.equal(store.ownKeyId(own), name);
+  assert.notEqual(store.ownKeyId(`${own}x`), name);
+  assert.deepEqual(store.find(own), { state: "unknown" });
+  assert.equal((await opened(context, dataDir)).ownKeyId(own), name, "in every process");
+  const { key } = await store.create(OWNER);
+  assert.match(store.ownKeyId(key), /^own_/);
+  assert.equal(store.find(key).state, "active", "asking for its name hides no key");
+  // A key that is made later is found, though its text was seen as somebody's own before.
+  const later = "sk-later-0123456789abcdef";
+  store.ownKeyId(later);
+  const env = { SALLYPORT_BOOTSTRAP_KEY: later };
+  await opened(context, dataDir, { bootstrap: true, env });
+  await within(1000, "found", () => store.find(later).state === "active");
 });
 
 async function run(program: string): Promise<string> {

@@ -19,7 +19,8 @@ const FIELDS: ReadonlySet<string> = new Set([
   ...["route", "dialect", "operation", "cause", "code", "status", "act", "would", "seat", "seats", "kind"],
   ...["mode", "reason", "reasons", "org", "project", "keyId", "upstream", "url", "host", "port", "name"],
   ...["file", "line", "column", "path", "problem", "problems", "notKept", "err", "error", "stack"],
-  ...["ms", "totalMs", "count", "bytes", "limit", "version"],
+  ...["ms", "totalMs", "count", "bytes", "limit", "version", "what", "replicas", "address"],
+  ...["actor", "action", "target", "outcome"],
 ]);
 
 const STRING_UNITS_MAX = 500;

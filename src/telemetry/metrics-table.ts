@@ -3,7 +3,7 @@
  * have. metrics.ts makes exactly these (a test holds the two together), docs and dashboards are written
  * from it, and nothing that a caller chooses can grow it past its bounds.
  */
-import { ACTS, PROBLEMS } from "../layer/index.ts";
+import { ACTS, ENTITY_KINDS, PROBLEMS, TIERS } from "../layer/index.ts";
 
 /** The values a label may have, or how many; what does not fit becomes "other". */
 export type LabelBound = readonly string[] | number;
@@ -29,6 +29,8 @@ const ROUTES_MAX = 100;
 const SEATS_MAX = 200;
 const REASONS_MAX = 300;
 export const MODELS_MAX = 100;
+/** Two dialects of at most 16 targets each. */
+const UPSTREAM_TARGETS_MAX = 32;
 
 const SEAT_SECONDS = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1,
@@ -235,6 +237,124 @@ export const METRICS = {
     unit: "1",
     help: "How many callers do the rate limits tell apart now?",
     labels: {},
+    isRead: true,
+  },
+  counterLeases: {
+    name: "sallyport_limit_leases_open",
+    type: "gauge",
+    unit: "1",
+    help: "How many running requests hold a reserve or a slot of a limit in this process?",
+    labels: {},
+    isRead: true,
+  },
+  limitTakes: {
+    name: "sallyport_limit_takes_total",
+    type: "counter",
+    unit: "requests",
+    help: "Who answered for the limits: this process alone, Redis, what this process knew, its own share, or the posture?",
+    labels: { by: ["memory", "shared", "known", "share", "posture"] },
+    isRead: true,
+  },
+  limitSettlesPending: {
+    name: "sallyport_limit_settles_pending",
+    type: "gauge",
+    unit: "1",
+    help: "How many counters wait for Redis to hear what was used?",
+    labels: {},
+    isRead: true,
+  },
+  limitSettlesLost: {
+    name: "sallyport_limit_settles_lost_total",
+    type: "counter",
+    unit: "1",
+    help: "How often did Redis stay away too long to be told what was used? More than 0: limits are too generous.",
+    labels: {},
+    isRead: true,
+  },
+  redisUp: {
+    name: "sallyport_redis_up",
+    type: "gauge",
+    unit: "1",
+    help: "Does Redis answer (1), or does each seat's own choice hold (0)? No value: none is named.",
+    labels: {},
+    isRead: true,
+  },
+  replicas: {
+    name: "sallyport_replicas",
+    type: "gauge",
+    unit: "1",
+    help: "How many gateways share this Redis, as far as this one knows?",
+    labels: {},
+    isRead: true,
+  },
+  tiers: {
+    name: "sallyport_tier_requests_total",
+    type: "counter",
+    unit: "requests",
+    help: "How are callers of each standing treated?",
+    labels: { tier: TIERS, act: ACTS },
+  },
+  reputationEntities: {
+    name: "sallyport_reputation_entities",
+    type: "gauge",
+    unit: "1",
+    help: "How many organisations, keys, end users, addresses and networks have a record here?",
+    labels: {},
+    isRead: true,
+  },
+  sanctionsActive: {
+    name: "sallyport_sanctions_active",
+    type: "gauge",
+    unit: "1",
+    help: "How many sanctions are in force, and on what?",
+    labels: { kind: ENTITY_KINDS },
+    isRead: true,
+  },
+  canaryUses: {
+    name: "sallyport_canary_key_uses_total",
+    type: "counter",
+    unit: "requests",
+    help: "How often was a key used that nobody should have? More than 0: keys have leaked.",
+    labels: {},
+  },
+  upstreamLimit: {
+    name: "sallyport_upstream_concurrency_limit",
+    type: "gauge",
+    unit: "requests",
+    help: "How many requests at once is an upstream thought to bear?",
+    labels: { dialect: DIALECTS, target: UPSTREAM_TARGETS_MAX },
+    isRead: true,
+  },
+  upstreamInFlight: {
+    name: "sallyport_upstream_requests_running",
+    type: "gauge",
+    unit: "requests",
+    help: "How many requests are under way at an upstream?",
+    labels: { dialect: DIALECTS, target: UPSTREAM_TARGETS_MAX },
+    isRead: true,
+  },
+  upstreamEjected: {
+    name: "sallyport_upstream_ejected",
+    type: "gauge",
+    unit: "1",
+    help: "Is an upstream left out because it failed (1)?",
+    labels: { dialect: DIALECTS, target: UPSTREAM_TARGETS_MAX },
+    isRead: true,
+  },
+  upstreamRetries: {
+    name: "sallyport_upstream_retries_total",
+    type: "counter",
+    unit: "requests",
+    help: "How many requests were asked a second time?",
+    labels: { dialect: DIALECTS },
+    isRead: true,
+  },
+  upstreamShed: {
+    name: "sallyport_upstream_shed_total",
+    type: "counter",
+    unit: "requests",
+    help: "How many requests were turned away because the upstream was full, by the caller's standing?",
+    labels: { dialect: DIALECTS, tier: TIERS },
     isRead: true,
   },
   counterOverflow: {

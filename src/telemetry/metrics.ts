@@ -6,7 +6,7 @@ import { collectDefaultMetrics, Registry } from "prom-client";
 import type { Operation, ProblemCode } from "../layer/index.ts";
 import type { Decision, SeatRecord } from "../ledger/decision.ts";
 import { METRICS, type MetricId, type MetricIdWhere, type MetricRow, MODELS_MAX } from "./metrics-table.ts";
-import { Family, Names, OTHER } from "./series.ts";
+import { Family, type Figures, Names, OTHER } from "./series.ts";
 
 /** What a streamed answer adds to its decision. */
 export interface StreamFigures {
@@ -22,7 +22,7 @@ export interface Metrics {
   rejected(code: ProblemCode): void;
   policyReload(reload: { readonly result: string; readonly revision: string }): void;
   /** Who to ask for a figure when metrics are scraped. */
-  read(id: MetricIdWhere<{ readonly isRead: true }>, read: () => number): void;
+  read(id: MetricIdWhere<{ readonly isRead: true }>, read: () => Figures): void;
   /** Prometheus text. */
   expose(): Promise<string>;
   readonly contentType: string;
@@ -47,7 +47,7 @@ export function genAiOperation(operation: Operation): string | undefined {
 export function openMetrics(): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const readers = new Map<MetricId, () => number>();
+  const readers = new Map<MetricId, () => Figures>();
   const families = {} as Record<MetricId, Family>;
   for (const [id, row] of Object.entries<MetricRow>(METRICS) as [MetricId, MetricRow][]) {
     families[id] = new Family(row);
@@ -64,6 +64,7 @@ export function openMetrics(): Metrics {
       const statusClass = STATUSES[Math.trunc(status / 100)] ?? "none";
       families.requests.at(route, dialect, decision.act, cause, statusClass).add(1);
       families.requestSeconds.at(route).observe(decision.totalMs / 1000);
+      families.tiers.at(decision.tier, decision.act).add(1);
       families.requestBytes.at("in").add(decision.bytesIn);
       families.requestBytes.at("out").add(decision.bytesOut);
       for (const seat of decision.seats) countSeat(families, seat);
@@ -108,7 +109,10 @@ function countSeat(families: Readonly<Record<MetricId, Family>>, record: SeatRec
   if (state === "ran" || state === "failed" || state === "timed_out") {
     families.seatSeconds.at(seat).observe(record.micros / 1e6);
   }
-  for (const { reason } of record.findings) families.seatFindings.at(seat, reason).add(1);
+  for (const { reason } of record.findings) {
+    families.seatFindings.at(seat, reason).add(1);
+    if (reason === "auth.canary") families.canaryUses.at().add(1);
+  }
 }
 
 function countModelCall(

@@ -4,7 +4,7 @@
  */
 import { constants } from "node:os";
 import { PROBLEMS } from "../layer/index.ts";
-import type { Decision } from "../ledger/decision.ts";
+import type { Decision, SeatRecord } from "../ledger/decision.ts";
 import { type Logger, stackFrames } from "./logger.ts";
 import type { Metrics, StreamFigures } from "./metrics.ts";
 import type { RequestTrace, SeatTiming, Tracing } from "./tracing.ts";
@@ -44,10 +44,17 @@ export function openObserver({ metrics, tracing, log }: ObserverParts): RequestO
 
 /** Undefined for what callers bring about themselves: their refusals are in the decisions and the metrics. */
 function levelOf({ cause, seats }: Decision): "error" | "warn" | undefined {
+  // A flood is counted; a line for each request of it would be a second one.
+  if (cause === "overloaded") return undefined;
+  if (seats.some(isCanaryUse)) return "warn";
   const source = cause === "complete" ? undefined : PROBLEMS[cause].source;
   if (cause === "internal" || source === "store") return "error";
   if (source === "upstream" || source === "gateway") return "warn";
   return seats.some(({ state }) => state === "failed" || state === "timed_out") ? "warn" : undefined;
+}
+
+function isCanaryUse({ findings }: SeatRecord): boolean {
+  return findings.some(({ reason }) => reason === "auth.canary");
 }
 
 function fieldsOf(decision: Decision, detail: string | undefined) {
@@ -59,6 +66,7 @@ function fieldsOf(decision: Decision, detail: string | undefined) {
     ...{ id, revision, route, dialect, cause, status, keyId, totalMs },
     ...(traceId !== undefined && { traceId }),
     ...(failed.length > 0 && { seats: failed.map(({ seat, state, mode }) => ({ seat, state, mode })) }),
+    ...(decision.seats.some(isCanaryUse) && { signal: "canary_key", address: decision.address }),
     ...(code !== undefined && { code }),
     ...(stack.length > 0 && { stack }),
   };

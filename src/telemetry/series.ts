@@ -60,6 +60,9 @@ export class Names {
   }
 }
 
+/** What an owner answers when it is asked: one number, or one for each set of label values. */
+export type Figures = number | readonly (readonly [labels: readonly string[], value: number])[];
+
 export class Family {
   readonly row: MetricRow;
   readonly #labels: readonly string[];
@@ -91,11 +94,12 @@ export class Family {
   }
 
   /** What prom-client's registry wants of a metric; its types know only its own classes. */
-  exported(read: () => number | undefined): Counter {
+  exported(read: () => Figures | undefined): Counter {
     const { name, help, type } = this.row;
     const get = async () => {
       const now = this.row.isRead === true ? read() : undefined;
-      if (now !== undefined) this.#cellOf([]).set(now);
+      if (typeof now === "number") this.#cellOf([]).set(now);
+      else for (const [labels, value] of now ?? []) this.at(...labels).set(value);
       return { name, help, type, aggregator: "sum", values: this.#values() };
     };
     return { name, help, type, aggregator: "sum", get } as unknown as Counter;

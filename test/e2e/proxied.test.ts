@@ -10,7 +10,7 @@ describe("proxied", () => {
   before(async () => {
     house = await openHouse({
       policy: policyWith(
-        "  - { id: auth, use: auth }\n  - { id: limit, use: rate-limit, with: { requests: { limit: 20, windowSec: 3600 } } }\n",
+        "  - { id: auth, use: auth }\n  - { id: limit, use: rate-limit, with: { limits: [{ name: key, of: requests, per: [key], limit: 20, window: 1h }] } }\n",
         "passThrough: [{ path: /v1/files/*, methods: [GET], upstream: openai }]\n",
       ),
     });

@@ -9,7 +9,7 @@ import { outputSecrets } from "../../layers/output-secrets/layer.ts";
 import { anthropic } from "../../src/dialect/anthropic/index.ts";
 import type { Dialect } from "../../src/dialect/dialect.ts";
 import { openai } from "../../src/dialect/openai/index.ts";
-import type { Operation, Usage } from "../../src/layer/index.ts";
+import { IDLE_PORTS, type Operation, type Usage } from "../../src/layer/index.ts";
 import { HoldBack } from "../../src/pipeline/hold-back.ts";
 import { Passage } from "../../src/pipeline/passage.ts";
 import { VerdictCache } from "../../src/pipeline/verdict-cache.ts";
@@ -32,8 +32,7 @@ interface Recorded {
 const kind = outputSecrets;
 const layer = kind.compile(kind.config.parse({}), {
   seat: "output-secrets",
-  counters: { take: () => ({ admitted: true, remaining: 1, resetMs: 0 }) },
-  identities: { find: () => ({ state: "unknown" }) },
+  ...IDLE_PORTS,
   artifacts: { text: () => "" },
 });
 const snapshot: Snapshot = {
@@ -49,6 +48,7 @@ const snapshot: Snapshot = {
       timeoutMs: 100,
       when: undefined,
       layer,
+      config: {},
       phases: kind.phases,
       holdMax: 0,
       fingerprint: "f",

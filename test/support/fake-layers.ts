@@ -4,12 +4,6 @@
  */
 import { z } from "zod";
 import { ConfigProblem, defineLayer, type Layer, type LayerKind } from "../../src/layer/index.ts";
-import type { SeatPorts } from "../../src/policy/compile.ts";
-
-export const NO_PORTS: SeatPorts = {
-  counters: { take: () => ({ admitted: true, remaining: 0, resetMs: 0 }) },
-  identities: { find: () => ({ state: "unknown" }) },
-};
 
 export interface FakeLayer extends Layer {
   readonly words: readonly string[];

@@ -12,6 +12,8 @@ import { readSpool } from "../../src/ledger/spool.ts";
 import { openSallyport, type Sallyport } from "../../src/main.ts";
 import { type GatewayConfig, parseGatewayConfig } from "../../src/policy/gateway-file.ts";
 
+export { eventually, seeded } from "./eventually.ts";
+
 export const ROOT = resolve(import.meta.dirname, "../..");
 export const KEY = "sp-test-key-0123456789abcdefghijklmn";
 export const ADMIN_TOKEN = "test-admin-token";
@@ -56,6 +58,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   const dataDir = join(folder, "data");
   mkdirSync(configDir);
   cpSync(join(ROOT, "config/rules"), join(configDir, "rules"), { recursive: true });
+  cpSync(join(ROOT, "config/prices.yaml"), join(configDir, "prices.yaml"));
   cpSync(join(ROOT, "config/policy.yaml"), join(configDir, "policy.yaml"));
   const writePolicy = (text: string) => writeFileSync(join(configDir, "policy.yaml"), text);
   if (options.policy !== undefined) writePolicy(options.policy);
@@ -99,29 +102,4 @@ export function gatewayConfig(simulatorUrl: string, more: Readonly<Record<string
     ...more,
   };
   return parseGatewayConfig(file, {});
-}
-
-/** Repeats `check` until it passes or the time is up; the last failure is the test's. */
-export async function eventually<T>(check: () => T | Promise<T>, withinMs = 5_000): Promise<T> {
-  const until = performance.now() + withinMs;
-  for (;;) {
-    try {
-      return await check();
-    } catch (error) {
-      if (performance.now() > until) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-}
-
-/** A small seeded generator (mulberry32), so that a failing run can be run again. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
 }

@@ -44,6 +44,32 @@ const MESSAGE: JsonObject = {
   usage: { input_tokens: 5, output_tokens: 6, service_tier: "standard" },
 };
 
+test("usage: all input counts, cached or not, and a later event that names a part takes none of it back", () => {
+  const counts = {
+    input_tokens: 5,
+    cache_creation_input_tokens: 100,
+    cache_read_input_tokens: 20,
+    output_tokens: 1,
+  };
+  assert.deepEqual(anthropic.readAnswer("messages", { ...MESSAGE, usage: counts }).usage, {
+    inputTokens: 125,
+    outputTokens: 1,
+  });
+  const stream = anthropic.openAnswerStream("messages");
+  const read = (data: JsonObject) =>
+    stream.read({ event: String(data["type"]), data: JSON.stringify(data) }).usage;
+  const start = read({ type: "message_start", message: { ...MESSAGE, content: [], usage: counts } });
+  assert.deepEqual(start, { inputTokens: 125, outputTokens: 1 });
+  const delta = { stop_reason: "end_turn", stop_sequence: null };
+  const nothing = { cache_creation_input_tokens: null, cache_read_input_tokens: null };
+  const last = read({
+    type: "message_delta",
+    delta,
+    usage: { ...nothing, input_tokens: 5, output_tokens: 42 },
+  });
+  assert.deepEqual(last, { inputTokens: 125, outputTokens: 42 });
+});
+
 test("a message's text, channel by channel, and written back", () => {
   const reading = anthropic.readAnswer("messages", MESSAGE);
   assert.equal(reading.modelled, true);

@@ -157,14 +157,21 @@ export function isObject(value: Json | undefined): value is JsonObject {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-/** Tokens as counted so far; later counts replace earlier ones. */
+/**
+ * Tokens as counted so far; later counts replace earlier ones. The API names input that it wrote to or read from
+ * a cache beside `input_tokens`; all of it is input, as in the other dialect. A later event may name a part of
+ * that alone, so input never becomes less.
+ */
 export function usageOf(counts: Json | undefined, before?: Usage): Usage | undefined {
   if (!isObject(counts)) return before;
-  const { input_tokens: input, output_tokens: output } = counts;
-  if (typeof input !== "number" && typeof output !== "number") return before;
+  const { input_tokens: fresh, output_tokens: output } = counts;
+  const { cache_creation_input_tokens: written, cache_read_input_tokens: read } = counts;
+  let input: number | undefined;
+  for (const part of [fresh, written, read]) if (typeof part === "number") input = (input ?? 0) + part;
+  if (input === undefined && typeof output !== "number") return before;
   return {
     ...before,
-    ...(typeof input === "number" ? { inputTokens: input } : {}),
+    ...(input === undefined ? {} : { inputTokens: Math.max(input, before?.inputTokens ?? 0) }),
     ...(typeof output === "number" ? { outputTokens: output } : {}),
   };
 }

@@ -4,6 +4,7 @@
  * than the tables expect is covered whole and named in `unknown`.
  */
 import type { LeafKind, Prompt, Role } from "../../layer/index.ts";
+import { askOf } from "../ask.ts";
 import type { Json, JsonObject, PromptInput } from "../dialect.ts";
 import { type About, Leaves, pointerToken } from "../leaves.ts";
 import { MESSAGE, PARAMETERS, REQUEST } from "./request.ts";
@@ -46,6 +47,7 @@ export function readPrompt(input: PromptInput): Prompt {
     model,
     stream: body?.["stream"] === true,
     ...(endUser === undefined ? {} : { endUser }),
+    ...(operation === "messages" ? askOf(body?.["max_tokens"]) : {}),
     leaves: leaves.list,
     newestTurn: leaves.newestTurn,
     unknown: leaves.unknown,

@@ -438,6 +438,23 @@ test("an ending closes the blocks that the client saw open, and no other", () =>
   for (const sent of [5, 6, 7, -1]) assert.deepEqual(closedAt(sent), ["content_block_stop 1"]);
 });
 
+test("stopped at a limit, the official SDK reads max_tokens, with the words that were sent", async () => {
+  for (let stop = 0; stop < TRANSCRIPT.length; stop++) {
+    const stream = open();
+    const readings = TRANSCRIPT.slice(0, stop + 1).map((item) => stream.read(item));
+    const ending = stream.ending(readings.slice(stop), "length");
+    for (const beta of [false, true]) {
+      const message = await play([...TRANSCRIPT.slice(0, stop), ...ending], beta);
+      assert.equal(message.stop_reason, "max_tokens", `stopped at ${stop}`);
+      assert.equal(message.stop_details ?? null, null);
+      if (stop > 9) {
+        const [, said] = message.content;
+        assert.equal(said?.type === "text" ? said.text : "", "It is sunny in Paris.");
+      }
+    }
+  }
+});
+
 test("a failure makes the official SDK throw its typed error, with or without a beginning", async () => {
   for (const sent of [0, 1, 5]) {
     const stream = open();

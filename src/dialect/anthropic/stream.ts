@@ -17,6 +17,7 @@ import type {
   PublicProblem,
   Segment,
   SseEvent,
+  StopCause,
 } from "../dialect.ts";
 import { Unmodelled } from "../unmodelled.ts";
 import {
@@ -80,6 +81,9 @@ const START = {
   },
 };
 
+/** How the API ends a message that reached its maximum. */
+const AT_MAXIMUM = { stop_reason: "max_tokens", stop_sequence: null, stop_details: null };
+
 interface OpenBlock {
   readonly index: number;
   /** End of its channels' names: "" until the block is stopped and speaks on. */
@@ -130,7 +134,7 @@ export class MessageStream implements AnswerStream {
     return type === event.event || event.event === "" ? reading : this.#misnamed(event, reading);
   }
 
-  ending(unsent?: readonly EventReading[]): readonly SseEvent[] {
+  ending(unsent?: readonly EventReading[], why: StopCause = "filter"): readonly SseEvent[] {
     if (this.#ended) return [];
     this.#ended = true;
     // Only this class makes readings of this stream.
@@ -138,6 +142,8 @@ export class MessageStream implements AnswerStream {
     const open = [...this.#spans].filter(([, span]) => span.openedAt < cut && span.closedAt >= cut);
     const { inputTokens, outputTokens = 0 } = this.#usage ?? {};
     const explanation = PROBLEMS.answer_blocked.text;
+    const stop =
+      why === "filter" ? { ...REFUSED, stop_details: { ...REFUSED.stop_details, explanation } } : AT_MAXIMUM;
     return [
       ...(this.#startedAt < cut ? [] : [START]),
       ...open
@@ -146,7 +152,7 @@ export class MessageStream implements AnswerStream {
         .map((index) => ({ type: "content_block_stop", index })),
       {
         type: "message_delta",
-        delta: { ...REFUSED, stop_details: { ...REFUSED.stop_details, explanation } },
+        delta: stop,
         usage: {
           ...(inputTokens === undefined ? {} : { input_tokens: inputTokens }),
           output_tokens: outputTokens,

@@ -3,7 +3,15 @@
  * `message` in place of `delta`, their whole answers too. `read` runs for every streamed event.
  */
 import type { Usage } from "../../layer/index.ts";
-import type { AnswerStream, EventReading, Json, JsonObject, PublicProblem, SseEvent } from "../dialect.ts";
+import type {
+  AnswerStream,
+  EventReading,
+  Json,
+  JsonObject,
+  PublicProblem,
+  SseEvent,
+  StopCause,
+} from "../dialect.ts";
 import { Unmodelled } from "../unmodelled.ts";
 import { ChoiceReader, type ChunkOperation } from "./choices.ts";
 import { ChunkReading } from "./chunk-reading.ts";
@@ -130,7 +138,8 @@ export class ChunkStream implements AnswerStream {
     reading.usage = usageOf(value["prompt_tokens"], value["completion_tokens"]);
   }
 
-  ending(unsent?: readonly EventReading[]): readonly SseEvent[] {
+  ending(unsent?: readonly EventReading[], why: StopCause = "filter"): readonly SseEvent[] {
+    const reason = why === "filter" ? "content_filter" : why;
     const cut = firstUnsent(unsent);
     const known = this.head !== undefined && this.head.ordinal < cut ? this.head : undefined;
     const chat = this.operation === "chat";
@@ -148,9 +157,9 @@ export class ChunkStream implements AnswerStream {
     const events: SseEvent[] = [];
     const seen = this.choices.before(cut);
     if (seen.length === 0)
-      events.push(event(0, { role: "assistant", content: "" }, null), event(0, {}, "content_filter"));
+      events.push(event(0, { role: "assistant", content: "" }, null), event(0, {}, reason));
     for (const choice of seen) {
-      if (choice.finishedAt >= cut) events.push(event(choice.index, {}, "content_filter"));
+      if (choice.finishedAt >= cut) events.push(event(choice.index, {}, reason));
     }
     return [...events, { event: "", data: "[DONE]" }];
   }

@@ -5,6 +5,7 @@
 import type { Operation, Prompt, Role } from "../../layer/index.ts";
 import type { Json, JsonObject, PromptInput } from "../dialect.ts";
 import { type About, Leaves, PARAMETER, pointerToken, UNKNOWN } from "../leaves.ts";
+import { readAsk } from "./ask.ts";
 import { CHAT_MESSAGE, CHAT_PART, INPUT_ITEM, REQUEST_MEMBERS, roleOfItem } from "./fields.ts";
 import { ANY_NAME, isObject, type Members, membersOf, type Placement, type Rule } from "./shape.ts";
 
@@ -63,6 +64,7 @@ export function readPrompt(input: PromptInput): Prompt {
     model,
     stream: body?.["stream"] === true,
     ...(endUser === undefined ? {} : { endUser }),
+    ...readAsk(input.operation, body),
     leaves: leaves.list,
     newestTurn: leaves.newestTurn,
     unknown: leaves.unknown,

@@ -3,7 +3,7 @@
  * accept the ending. Closing events repeat no text, because what was streamed may hold what must not leave;
  * calls stay open, because a client would run a closed one.
  */
-import type { Json, JsonObject, SseEvent } from "../dialect.ts";
+import type { Json, JsonObject, SseEvent, StopCause } from "../dialect.ts";
 import { isObject } from "./shape.ts";
 
 /** Items and parts followed; what lies past them is not closed one by one. */
@@ -85,7 +85,7 @@ export class ResponseOutline {
     return this.sequence + 1;
   }
 
-  ending(cut: number): readonly SseEvent[] {
+  ending(cut: number, why: StopCause = "filter"): readonly SseEvent[] {
     const events: SseEvent[] = [];
     const next = this.nextSequence();
     const send = (type: string, members: JsonObject): void => {
@@ -108,7 +108,7 @@ export class ResponseOutline {
         item: { id: item.id, type: item.type, status: "incomplete", ...empty },
       });
     }
-    send("response.incomplete", { response: incomplete(response) });
+    send("response.incomplete", { response: incomplete(response, why) });
     return events;
   }
 
@@ -187,7 +187,8 @@ export function minimalResponse(response: JsonObject): JsonObject {
   };
 }
 
-/** The same, ended for its content. */
-export function incomplete(response: JsonObject): JsonObject {
-  return { ...response, status: "incomplete", incomplete_details: { reason: "content_filter" }, output: [] };
+/** The same, ended before its time. */
+export function incomplete(response: JsonObject, why: StopCause = "filter"): JsonObject {
+  const reason = why === "filter" ? "content_filter" : "max_output_tokens";
+  return { ...response, status: "incomplete", incomplete_details: { reason }, output: [] };
 }

@@ -4,7 +4,15 @@
  * that closes at once, so that what is cut from the deltas is cut from the repetitions too.
  */
 import type { ChannelKind } from "../../layer/index.ts";
-import type { AnswerStream, EventReading, Json, JsonObject, PublicProblem, SseEvent } from "../dialect.ts";
+import type {
+  AnswerStream,
+  EventReading,
+  Json,
+  JsonObject,
+  PublicProblem,
+  SseEvent,
+  StopCause,
+} from "../dialect.ts";
 import { Unmodelled } from "../unmodelled.ts";
 import { Channels } from "./channels.ts";
 import { usageOf } from "./chunks.ts";
@@ -132,8 +140,8 @@ export class ResponseStream implements AnswerStream {
     if (isObject(root)) this.outline.restate(reading.ordinal, root);
   }
 
-  ending(unsent?: readonly EventReading[]): readonly SseEvent[] {
-    return this.outline.ending(firstUnsent(unsent));
+  ending(unsent?: readonly EventReading[], why?: StopCause): readonly SseEvent[] {
+    return this.outline.ending(firstUnsent(unsent), why);
   }
 
   failure(problem: PublicProblem): readonly SseEvent[] {

@@ -10,7 +10,7 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { streamText } from "ai";
 import OpenAI from "openai";
 import type { Operation } from "../../layer/index.ts";
-import type { EventReading, JsonObject, PublicProblem, SseEvent } from "../dialect.ts";
+import type { EventReading, JsonObject, PublicProblem, SseEvent, StopCause } from "../dialect.ts";
 import { openai } from "./index.ts";
 import { CHAT_CHUNKS, RESPONSE_EVENTS } from "./transcripts.ts";
 
@@ -53,13 +53,18 @@ const eventsOf: Readonly<Record<"chat" | "responses", readonly SseEvent[]>> = {
 };
 
 /** `sent` events left, `held` more were read, then the gateway ends the stream. */
-function cut(operation: "chat" | "responses", sent: number, held: number): void {
+function cut(operation: "chat" | "responses", sent: number, held: number, why?: StopCause): void {
   const stream = openai.openAnswerStream(operation);
   const all = eventsOf[operation];
   const readings: EventReading[] = all.slice(0, sent + held).map((event) => stream.read(event));
   const unsent = held === 0 ? undefined : readings.slice(sent);
-  sse([...all.slice(0, sent), ...stream.ending(unsent)]);
+  sse([...all.slice(0, sent), ...stream.ending(unsent, why)]);
 }
+
+const CAUSES: readonly [StopCause, finish: string, incomplete: string][] = [
+  ["filter", "content_filter", "content_filter"],
+  ["length", "length", "max_output_tokens"],
+];
 
 const problem: PublicProblem = {
   code: "upstream_reset",
@@ -70,39 +75,67 @@ const problem: PublicProblem = {
 
 test("chat: the SDK accepts the ending after every prefix, with and without events held", async () => {
   const full = eventsOf.chat.length;
-  for (let sent = 0; sent < full - 1; sent++) {
-    for (const held of [0, 3]) {
-      cut("chat", sent, Math.min(held, full - sent));
-      const runner = client.chat.completions.stream({ model: "m", messages: [] });
-      const completion = await runner.finalChatCompletion();
-      const expected = sent > 8 ? 1 : 0;
-      assert.equal(
-        completion.choices[expected]?.finish_reason,
-        sent > 9 ? "stop" : "content_filter",
-        `${sent}+${held}`,
-      );
+  for (const [why, finish] of CAUSES) {
+    for (let sent = 0; sent < full - 1; sent++) {
+      for (const held of [0, 3]) {
+        cut("chat", sent, Math.min(held, full - sent), why);
+        const runner = client.chat.completions.stream({ model: "m", messages: [] });
+        const completion = await runner.finalChatCompletion();
+        const expected = sent > 8 ? 1 : 0;
+        assert.equal(
+          completion.choices[expected]?.finish_reason,
+          sent > 9 ? "stop" : finish,
+          `${why} ${sent}+${held}`,
+        );
+        assert.equal(completion.usage, undefined);
+      }
     }
   }
 });
 
 test("responses: the SDK accepts the ending after every prefix, with and without events held", async () => {
   const full = eventsOf.responses.length;
-  for (let sent = 0; sent < full - 1; sent++) {
-    for (const held of [0, 2, 9]) {
-      cut("responses", sent, Math.min(held, full - sent));
-      const response = await client.responses.stream({ model: "m", input: "x" }).finalResponse();
-      assert.equal(response.status, "incomplete", `${sent}+${held}`);
-      assert.equal(response.incomplete_details?.reason, "content_filter");
-      assert.equal(response.output_text, "");
-      const numbers: number[] = [];
-      for await (const event of await client.responses.create({ model: "m", input: "x", stream: true }))
-        numbers.push(event.sequence_number);
-      assert.deepEqual(
-        numbers,
-        numbers.toSorted((a, b) => a - b),
-      );
+  for (const [why, , reason] of CAUSES) {
+    for (let sent = 0; sent < full - 1; sent++) {
+      for (const held of [0, 2, 9]) {
+        cut("responses", sent, Math.min(held, full - sent), why);
+        const response = await client.responses.stream({ model: "m", input: "x" }).finalResponse();
+        assert.equal(response.status, "incomplete", `${why} ${sent}+${held}`);
+        assert.equal(response.incomplete_details?.reason, reason);
+        assert.equal(response.output_text, "");
+        const numbers: number[] = [];
+        for await (const event of await client.responses.create({ model: "m", input: "x", stream: true }))
+          numbers.push(event.sequence_number);
+        assert.deepEqual(
+          numbers,
+          numbers.toSorted((a, b) => a - b),
+        );
+      }
     }
   }
+});
+
+test("completions: a cut at a limit is the SDK's finish reason for it", async () => {
+  const stream = openai.openAnswerStream("completions");
+  const first: SseEvent = {
+    event: "",
+    data: JSON.stringify({
+      id: "cmpl_1",
+      object: "text_completion",
+      created: 1,
+      model: "m",
+      choices: [{ index: 0, text: "One", logprobs: null, finish_reason: null }],
+    }),
+  };
+  stream.read(first);
+  sse([first, ...stream.ending(undefined, "length")]);
+  let text = "";
+  const finishes: unknown[] = [];
+  for await (const chunk of await client.completions.create({ model: "m", prompt: "x", stream: true })) {
+    text += chunk.choices[0]?.text ?? "";
+    finishes.push(chunk.choices[0]?.finish_reason);
+  }
+  assert.deepEqual([text, finishes], ["One", [null, "length"]]);
 });
 
 test("the ai SDK finishes with content-filter and without an error", async () => {
