@@ -8,7 +8,7 @@ import type { Books, Place } from "./counters-books.ts";
 import { TAKE } from "./counters-scripts.ts";
 import { RETRY_GUESS_MS, slotsOf } from "./counters-window.ts";
 import type { SharedRedis } from "./redis.ts";
-import { runScript } from "./redis-script.ts";
+import { loadScript, runScript } from "./redis-script.ts";
 
 /** No caller waits longer; a take that Redis comes to much later takes nothing. */
 const ANSWER_MS = 25;
@@ -40,6 +40,11 @@ export class Asking {
     this.#redis = redis;
     this.#books = books;
     this.#leaseTtlMs = leaseTtlMs;
+    const load = () => void redis.run((client) => loadScript(client, TAKE)).catch(() => {});
+    if (redis.isUp) load();
+    redis.onState((isUp) => {
+      if (isUp) load();
+    });
   }
 
   /** undefined: nobody answered in time. What is granted is noted as held. */

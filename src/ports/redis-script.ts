@@ -4,7 +4,7 @@
  * what was sent and adds untyped methods to the client.
  */
 import { createHash } from "node:crypto";
-import type { Cluster, Redis } from "ioredis";
+import { Cluster, type Redis } from "ioredis";
 
 export interface RedisScript {
   readonly lua: string;
@@ -13,6 +13,12 @@ export interface RedisScript {
 
 export function defineScript(lua: string): RedisScript {
   return { lua, sha: createHash("sha1").update(lua).digest("hex") };
+}
+
+/** Makes a script known before it is first needed, which then takes one round trip; what fails is made up for then. */
+export async function loadScript(client: Redis | Cluster, { lua }: RedisScript): Promise<void> {
+  const nodes = client instanceof Cluster ? client.nodes("master") : [client];
+  await Promise.allSettled(nodes.map((node) => node.script("LOAD", lua)));
 }
 
 /** In a cluster, all keys must carry one hash tag. */

@@ -54,6 +54,41 @@ test("commands run, a command's own error does not make Redis away, replicas are
   await eventually(() => assert.equal(one.liveReplicas, 1), 6000);
 });
 
+/** Holds this process up again and again, a moment's look at its sockets apart. */
+function stalls(ms: number, forMs: number): Promise<void> {
+  const untilMs = performance.now() + forMs;
+  return new Promise((resolve) => {
+    const stall = () => {
+      const endMs = performance.now() + ms;
+      while (performance.now() < endMs);
+      if (performance.now() < untilMs) setTimeout(stall, 1);
+      else resolve();
+    };
+    stall();
+  });
+}
+
+test("a gateway that is held up: its callers are answered in time, and Redis is away only if nothing is heard", async () => {
+  const server = await startRedis();
+  after(() => server.stop());
+  const redis = await open(server);
+  const busy = stalls(60, 600);
+  for (let i = 0; i < 4; i++)
+    assert.equal((await timed(redis.run((client) => client.set("a", "1")))).error, undefined);
+  assert.equal(redis.isUp, true, "what has come is read before the verdict");
+  await busy;
+  await redis.run((client) => client.set("a", "1"));
+  const unanswered = () => redis.run(() => new Promise(() => {}));
+  const again = stalls(60, 1_200);
+  const first = await timed(unanswered());
+  assert.ok(first.error instanceof RedisAway);
+  assert.ok(first.ms < 20 + 150 + 2 * 60, `${first.ms} ms`);
+  assert.equal(redis.isUp, true, "one command says nothing of Redis");
+  while (redis.isUp) await assert.rejects(unanswered(), RedisAway);
+  await again;
+  await eventually(() => assert.equal(redis.isUp, true));
+});
+
 test("frozen: one deadline, then refused at once; back within 2 s of the thaw, also after its connection was replaced", async () => {
   const server = await startRedis();
   after(() => server.stop());

@@ -86,6 +86,10 @@ export async function openRedis(
 
 /** A timer that comes so late, or a turn so long, says that this process was held up, not that Redis is slow. */
 const STALL_MS = 10;
+/** A process that is held up again and again lets nobody wait for so much more than the deadline ... */
+const HELD_UP_MS_MAX = 150;
+/** ... and holds Redis for away all the same when nothing at all was heard of it for so long. */
+const UNHEARD_MS_MAX = 500;
 /** Answers of the server that concern every command, not the one that was sent. */
 const SERVER_WIDE =
   /^(READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|MISCONF|OOM|NOREPLICAS|NOAUTH|WRONGPASS|NOPERM|UNBLOCKED|BUSY|ERR max number of clients)/;
@@ -122,6 +126,8 @@ class RedisLink implements SharedRedis {
   #probeSentMs: number | undefined;
   #heartbeatMs = 0;
   #upSinceMs = 0;
+  /** When a command was last answered. */
+  #answeredMs = 0;
 
   constructor(connection: RedisConnection, settings: RedisSettings, times: RedisTimes) {
     this.#connection = connection;
@@ -161,20 +167,29 @@ class RedisLink implements SharedRedis {
         this.#goAway(client, why);
         reject(new RedisAway(why));
       };
+      // The caller is answered otherwise, before the deadline of whoever asked for it; of Redis it says nothing yet.
+      const heldUp = () => {
+        isOpen = false;
+        const why = "this gateway was held up";
+        if (performance.now() - this.#answeredMs > UNHEARD_MS_MAX) this.#goAway(client, why);
+        reject(new RedisAway(why));
+      };
       // Timers come before the sockets in a turn of the event loop, setImmediate after them: what has come is read
       // before the verdict. A long turn may have read the socket at its start; then the next one decides.
       const look = (sinceMs: number) => {
         setImmediate(() => {
           const nowMs = performance.now();
           if (!isOpen) return;
-          if (nowMs - sinceMs > STALL_MS) look(nowMs);
+          if (nowMs > giveUpMs) heldUp();
+          else if (nowMs - sinceMs > STALL_MS) look(nowMs);
           else missed();
         });
       };
       let dueMs = performance.now() + deadlineMs;
+      const giveUpMs = dueMs + HELD_UP_MS_MAX;
       const due = () => {
         const nowMs = performance.now();
-        if (nowMs - dueMs <= STALL_MS) {
+        if (nowMs - dueMs <= STALL_MS || nowMs > giveUpMs) {
           look(nowMs);
           return;
         }
@@ -187,6 +202,7 @@ class RedisLink implements SharedRedis {
         (value) => {
           clearTimeout(timer);
           isOpen = false;
+          this.#answeredMs = performance.now();
           resolve(value);
         },
         (error: unknown) => {
@@ -294,6 +310,7 @@ class RedisLink implements SharedRedis {
     this.#heardMs = performance.now();
     this.#upSinceMs = this.#heardMs;
     this.#heartbeatMs = this.#heardMs;
+    this.#answeredMs = this.#heardMs;
     this.#isUp = true;
     this.#tell();
   }

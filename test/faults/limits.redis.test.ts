@@ -11,10 +11,12 @@ import { eventually } from "../support/house.ts";
 import { chat, SteadyLoad, statuses } from "../support/lines.ts";
 import {
   assertDecidedInTime,
+  assertInsured,
   assertNoFailures,
   assertWithinLimits,
   OUTAGE_POLICY,
   PER_SECOND,
+  RECOVERY_MS_MAX,
   recoveryMs,
   throughOutage,
   USER_LIMIT,
@@ -25,7 +27,6 @@ const FREEZE_SEC = Number(process.env["SALLYPORT_FREEZE_SEC"] ?? 5);
 const AWAY_MS = 3_000;
 const BEFORE_MS = 3_000;
 const AFTER_MS = 4_000;
-const RECOVERY_MS_MAX = 2_000;
 
 it(`Redis frozen for ${FREEZE_SEC} s at ${PER_SECOND} requests a second`, async (t) => {
   const redis = await startRedis();
@@ -34,8 +35,9 @@ it(`Redis frozen for ${FREEZE_SEC} s at ${PER_SECOND} requests a second`, async 
       const outage = await throughOutage(fleet, {
         beforeMs: BEFORE_MS,
         afterMs: AFTER_MS,
-        async outage(mended) {
+        async outage(mended, broken) {
           redis.freeze();
+          broken();
           await sleep(FREEZE_SEC * 1_000);
           mended();
           redis.thaw();
@@ -45,6 +47,7 @@ it(`Redis frozen for ${FREEZE_SEC} s at ${PER_SECOND} requests a second`, async 
       t.diagnostic(assertDecidedInTime(outage));
       const users = assertWithinLimits(outage);
       assert.ok(users.steady > 10, "users who met one regime alone");
+      assertInsured(outage);
       const tookMs = recoveryMs(outage);
       t.diagnostic(`${JSON.stringify(statuses(outage.told))}, recovered after ${tookMs} ms`);
       assert.ok(tookMs <= RECOVERY_MS_MAX, `counted on its own for ${tookMs} ms after Redis answered again`);
@@ -63,8 +66,9 @@ it(`Redis killed, away for ${AWAY_MS} ms, and started again on what it had writt
       const outage = await throughOutage(fleet, {
         beforeMs: BEFORE_MS,
         afterMs: AFTER_MS,
-        async outage(mended) {
+        async outage(mended, broken) {
           await redis.kill();
+          broken();
           await sleep(AWAY_MS);
           await redis.restart();
           mended();
@@ -73,6 +77,7 @@ it(`Redis killed, away for ${AWAY_MS} ms, and started again on what it had writt
       assertNoFailures(outage.told);
       t.diagnostic(assertDecidedInTime(outage));
       assertWithinLimits(outage);
+      assertInsured(outage);
       const tookMs = recoveryMs(outage);
       t.diagnostic(`${JSON.stringify(statuses(outage.told))}, recovered after ${tookMs} ms`);
       assert.ok(tookMs <= RECOVERY_MS_MAX, `counted on its own for ${tookMs} ms after Redis was back`);

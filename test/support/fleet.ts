@@ -34,6 +34,8 @@ export interface FleetOptions {
   /** What each replica's clock is off by, such as "+300s"; by libfaketime. */
   readonly clocks?: readonly (string | undefined)[];
   readonly simulator?: Partial<SimulatorOptions>;
+  /** A model API of the test's own, which the gateways ask in place of the simulator. */
+  readonly modelUrl?: string;
 }
 
 export interface ApiAnswer {
@@ -120,7 +122,7 @@ export async function openFleet(options: FleetOptions): Promise<Fleet> {
         await startReplica({
           configDir,
           dataDir: join(folder, `data-${index}`),
-          simulatorUrl: simulator.url,
+          simulatorUrl: options.modelUrl ?? simulator.url,
           redisUrl: typeof options.redis === "string" ? options.redis : undefined,
           clock: options.clocks?.[index],
         }),

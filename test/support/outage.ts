@@ -8,12 +8,13 @@ import { percentile } from "../../load-tests/bench/statistics.ts";
 import type { Decision } from "../../src/ledger/decision.ts";
 import type { Fleet } from "./fleet.ts";
 import { eventually, policyWith } from "./house.ts";
-import { chat, SteadyLoad, statuses, type Told } from "./lines.ts";
+import { chat, Line, SteadyLoad, statuses, type Told } from "./lines.ts";
 
 export const PER_SECOND = 200;
 /** Requests of one user; they come within half a second, and then the user is not seen again. */
 const PER_USER = 100;
 export const USER_LIMIT = 30;
+export const RECOVERY_MS_MAX = 2_000;
 
 /** One limit, of a window that is longer than any of these tests. */
 export const OUTAGE_POLICY = policyWith(`  - { id: auth, use: auth }
@@ -24,6 +25,12 @@ export const OUTAGE_POLICY = policyWith(`  - { id: auth, use: auth }
       whenAway: share
 `);
 
+/** Gateways that have just started are slow, and with them a Redis that shares their processors. */
+const WARMING = 60;
+const WARM_USER = "warm";
+/** So long without one request that a gateway counted on its own: all is as before. */
+const CLEAN_MS = 1_000;
+
 type Shot = Told & { readonly number: number };
 
 export interface Outage {
@@ -31,6 +38,8 @@ export interface Outage {
   readonly decisions: readonly Decision[];
   /** On the clock of performance.now, and of Date.now for the decisions. */
   readonly brokenMs: number;
+  /** When it was broken for certain: a process that is to be killed lives on for a moment. */
+  readonly isBrokenMs: number;
   readonly mendedMs: number;
   readonly brokenAt: number;
   readonly mendedAt: number;
@@ -42,10 +51,17 @@ export async function throughOutage(
   steps: {
     readonly beforeMs: number;
     readonly afterMs: number;
-    /** Breaks Redis, waits as long as it is to last, and mends it. */
-    outage(mended: () => void): Promise<void>;
+    /** Breaks Redis, says so, waits as long as it is to last, and mends it. */
+    outage(mended: () => void, broken: () => void): Promise<void>;
   },
 ): Promise<Outage> {
+  await Promise.all(
+    fleet.replicas.map(async ({ port }) => {
+      const line = new Line(port);
+      for (let i = 0; i < WARMING; i++) await line.ask(chat({ user: `${WARM_USER}-${port}-${i}` }));
+      line.close();
+    }),
+  );
   const load = new SteadyLoad({
     ports: fleet.replicas.map(({ port }) => port),
     perSecond: PER_SECOND,
@@ -54,21 +70,30 @@ export async function throughOutage(
   try {
     await sleep(steps.beforeMs);
     const [brokenMs, brokenAt] = [performance.now(), Date.now()];
-    let [mendedMs, mendedAt] = [0, 0];
-    await steps.outage(() => {
-      mendedMs = performance.now();
-      mendedAt = Date.now();
-    });
+    let [isBrokenMs, mendedMs, mendedAt] = [0, 0, 0];
+    await steps.outage(
+      () => {
+        mendedMs = performance.now();
+        mendedAt = Date.now();
+      },
+      () => {
+        isBrokenMs = performance.now();
+      },
+    );
     assert.ok(mendedMs > 0, "the outage says when it is mended");
     await sleep(steps.afterMs);
     await load.stop();
     const decisions: Decision[] = [];
     await eventually(async () => {
       decisions.length = 0;
-      for (const replica of fleet.replicas) decisions.push(...(await replica.decisions()));
+      for (const replica of fleet.replicas) {
+        const all = await replica.decisions();
+        decisions.push(...all.filter(({ endUser }) => !endUser.includes(`${WARM_USER}-`)));
+      }
       assert.equal(decisions.length, load.told.length, "a decision for each request");
     });
-    return { told: load.told, decisions, brokenMs, mendedMs, brokenAt, mendedAt };
+    if (isBrokenMs === 0) isBrokenMs = brokenMs;
+    return { told: load.told, decisions, brokenMs, isBrokenMs, mendedMs, brokenAt, mendedAt };
   } finally {
     await load.stop();
   }
@@ -105,7 +130,7 @@ export function assertWithinLimits(outage: Outage): { readonly steady: number; r
     // Found out a little after it happened; mended within two seconds after it could be.
     const isSteady =
       last < outage.brokenMs ||
-      (first > outage.brokenMs + 100 && last < outage.mendedMs) ||
+      (first > outage.isBrokenMs + 100 && last < outage.mendedMs) ||
       first > outage.mendedMs + 2_000;
     if (isSteady) {
       steady += 1;
@@ -149,13 +174,31 @@ export function assertDecidedInTime(outage: Outage): string {
   );
 }
 
-/** How long after it was mended a gateway still counted on its own; in milliseconds. */
-export function recoveryMs({ decisions, brokenAt, mendedAt }: Outage): number {
-  const insured = decisions.filter(({ seats }) =>
+/** Decisions for which a gateway counted on its own. */
+export function insuredIn({ decisions }: Outage): readonly Decision[] {
+  return decisions.filter(({ seats }) =>
     seats.some(({ findings }) => findings.some(({ reason }) => reason === "rate.insured")),
   );
-  assert.ok(insured.length > 0, "while Redis was broken, replicas counted on their own");
-  const times = insured.map(({ at }) => Date.parse(at));
-  assert.ok(Math.min(...times) >= brokenAt - 5, "none counted on its own before");
-  return Math.max(0, Math.max(...times) - mendedAt);
+}
+
+/** While Redis was broken, and not before, gateways counted on their own. */
+export function assertInsured(outage: Outage): void {
+  const times = insuredIn(outage).map(({ at }) => Date.parse(at));
+  assert.ok(times.length > 0, "while Redis was broken, gateways counted on their own");
+  assert.ok(Math.min(...times) >= outage.brokenAt - 5, "none counted on its own before");
+}
+
+/**
+ * How long after it was mended gateways still counted on their own, in milliseconds: until a whole second came
+ * without it. A command that misses its deadline later, on a busy machine, is another and shorter outage.
+ */
+export function recoveryMs(outage: Outage): number {
+  const { mendedAt } = outage;
+  const times = insuredIn(outage).map(({ at }) => Date.parse(at));
+  let recoveredAt = mendedAt;
+  for (const at of times.filter((time) => time > mendedAt).sort((a, b) => a - b)) {
+    if (at - recoveredAt > CLEAN_MS) break;
+    recoveredAt = at;
+  }
+  return recoveredAt - mendedAt;
 }
