@@ -111,6 +111,8 @@ export class LimitWatch implements Watch {
   #size: Size = NOTHING;
   /** Output tokens, as far as they could be counted. */
   #written = 0;
+  /** Texts of a whole answer, to be counted where the upstream did not. */
+  #unweighed: string[] = [];
   #answer: RunningAnswer | undefined;
   #ending: Ending | undefined;
 
@@ -149,6 +151,11 @@ export class LimitWatch implements Watch {
   onChunk(delta: Delta): Await<Held> {
     const { stream = false } = this.#prompt ?? {};
     if (!isWritten(delta, this.#request.operation, stream)) return ALLOW;
+    if (!stream) {
+      // Of a whole answer the upstream nearly always tells the count; it is held whole anyway.
+      this.#unweighed.push(delta.text);
+      return ALLOW;
+    }
     const tokens = weighTokens(delta.text);
     this.#written += tokens;
     return this.#answer === undefined ? ALLOW : this.#answer.write(tokens);
@@ -243,6 +250,8 @@ export class LimitWatch implements Watch {
     if (!upstreamCalled || this.#size === NOTHING) return { input: 0, output: 0 };
     const isStream = this.#prompt?.stream === true;
     const told = usage.outputTokens === undefined ? undefined : countOf(usage.outputTokens);
+    if (told === undefined) for (const text of this.#unweighed) this.#written += weighTokens(text);
+    this.#unweighed = [];
     let output = Math.ceil(this.#written);
     if (cause === "complete" || !isStream) {
       // A whole answer that its reader would not wait for was written all the same, nobody knows how far.

@@ -165,10 +165,12 @@ async function startSallyportOnRedis(place: Place): Promise<Running> {
 
 /** More than any bench uses up in a window: each limit is counted, and none refuses. */
 const OUT_OF_REACH = 1_000_000_000;
+/** Of dollars, the most that a limit may be. */
+const DOLLARS_OUT_OF_REACH = 1_000_000;
 
 interface BenchSeat {
   readonly use: string;
-  readonly with?: { readonly limits?: readonly object[] };
+  readonly with?: { readonly limits?: readonly { readonly of?: string }[] };
 }
 
 /** The policy with only the seats of these kinds, all enforced, and every limit out of reach. */
@@ -191,7 +193,12 @@ export function benchPolicy(policy: string, kinds: readonly string[]): string {
 }
 
 function unreachable(config: BenchSeat["with"]) {
-  return { ...config, limits: (config?.limits ?? []).map((limit) => ({ ...limit, limit: OUT_OF_REACH })) };
+  return {
+    ...config,
+    limits: (config?.limits ?? []).map((limit) => {
+      return { ...limit, limit: limit.of === "spend" ? DOLLARS_OUT_OF_REACH : OUT_OF_REACH };
+    }),
+  };
 }
 
 /** The shipped policy's routes with the first gate alone: who calls, how they stand, and four limits. */

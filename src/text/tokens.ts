@@ -90,9 +90,18 @@ export function weighTokens(text: string, from = 0, to: number = text.length): n
   let run = 0;
   for (let i = from; i < to; i++) {
     const kind = kindOf[text.charCodeAt(i)]!;
+    // Most units of most texts: a letter within a word.
+    if (kind === LOWER && before === LOWER) {
+      run += 1;
+      if (run > 6) {
+        pastSixth += 1;
+        if (run > 12) pastTwelfth += 1;
+      }
+      continue;
+    }
     switch (kind) {
       case LOWER:
-        if (before === LOWER || before === LATIN || before === LATIN_MORE) {
+        if (before === LATIN || before === LATIN_MORE) {
           run += 1;
           if (run > 6) pastSixth += 1;
           if (run > 12) pastTwelfth += 1;
