@@ -33,7 +33,10 @@ let redis: RedisServer;
 let fleet: Fleet;
 before(async () => {
   redis = await startRedis();
-  fleet = await openFleet({ replicas: 3, redis: redis.url, policy: POLICY });
+  // The upstreams' own limits stand wide open: they would answer to the resets and to those who leave.
+  const overload = { concurrencyMin: 512, concurrencyStart: 512, concurrencyMax: 512 };
+  const gateway = { upstreams: { overload } };
+  fleet = await openFleet({ replicas: 3, redis: redis.url, policy: POLICY, gateway });
   const { simulator } = fleet;
   simulator.setScript({ text: "word ".repeat(40), firstByteDelayMs: 10, eventGapMs: 1 }, "slow");
   simulator.setScript({ text: "word ".repeat(40), fault: { kind: "reset" } }, "reset-early");
