@@ -1,4 +1,5 @@
 /** The contract's one door: everything that a layer, the runner or the policy needs to name. */
+export * from "./condition.ts";
 export * from "./idle.ts";
 export * from "./layer.ts";
 export * from "./ports.ts";
