@@ -14,7 +14,7 @@ import {
 } from "../../src/layer/index.ts";
 import { promptRules } from "./layer.ts";
 import { boundRegex } from "./regex-bound.ts";
-import { openRulebook } from "./rulebook.ts";
+import { matchText, openRulebook } from "./rulebook.ts";
 
 const FOLDER = new URL("../../config/", import.meta.url);
 const SHIPPED = promptRules.config.parse({}).packs;
@@ -77,6 +77,7 @@ test("a match blocks and names rule, score and place in the leaf as it was sent"
         reason: "prompt.rule.alpha-beta",
         score: 0.9,
         where: { channel: "prompt:7", start: 4, end: text.length - 1 },
+        method: "test",
       },
     ],
   });
@@ -166,12 +167,8 @@ test("shipped packs: at least 40 rules, each with two proofs of each kind; no ru
     assert.ok(rule.catches.length >= 2 && rule.spares.length >= 2, rule.id);
     for (const text of [...rule.spares, ...BENIGN]) {
       for (const kind of ["text", "tool-result"] as const) {
-        const matches = shipped.match({ text, role: kind === "text" ? "user" : "tool", kind }) ?? [];
-        assert.deepEqual(
-          matches.map((match) => shipped.rules[match.rule]?.id),
-          [],
-          text,
-        );
+        const found = matchText(shipped, text, { role: kind === "text" ? "user" : "tool", kind });
+        assert.deepEqual(found?.matches.map((match) => shipped.rules[match.rule]?.id) ?? [], [], text);
       }
     }
   }
@@ -196,11 +193,14 @@ test("windows find what the regex finds in the whole canonical text", () => {
   fc.assert(
     fc.property(fc.array(word, { maxLength: 60 }), fc.constantFrom(" ", "", "   "), (words, gap) => {
       const text = words.join(gap);
-      const found = rulebook.match({ text, role: "user", kind: "text" })?.find((match) => match.rule === 0);
+      const found = matchText(rulebook, text, { role: "user", kind: "text" })?.matches.find(
+        (match) => match.rule === 0,
+      );
       const expected = regex.exec(text.replace(/\s+/g, " "));
       assert.equal(found !== undefined, expected !== null, JSON.stringify(text));
       if (found && expected) {
-        assert.match(text.slice(found.start, found.end).replace(/\s+/g, " "), /^alpha.{0,10}beta$/i);
+        const { start, end } = found.view.span(found.start, found.end);
+        assert.match(text.slice(start, end).replace(/\s+/g, " "), /^alpha.{0,10}beta$/i);
       }
     }),
     { numRuns: 2000 },
@@ -242,7 +242,7 @@ test("hostile text: a rule's own words, over and over, stay linear", () => {
     const unit = `${rule.literals.join(" ")} ${rule.also.join(" ")} ${rule.catches.map((text) => text.slice(0, -8)).join(" ")} `;
     const text = unit.repeat(Math.ceil(100_000 / unit.length));
     const begin = performance.now();
-    shipped.match({ text, role: [...rule.roles][0] as Leaf["role"], kind: "tool-result" });
+    matchText(shipped, text, { role: [...rule.roles][0] as Leaf["role"], kind: "tool-result" });
     assert.ok(performance.now() - begin < 1500, rule.id);
   }
 });

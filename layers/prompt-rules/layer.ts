@@ -1,18 +1,23 @@
 /**
- * Judges every string of a request by packs of rules: known jailbreak and injection wordings, each rule with
- * its proof. The verdict follows from one leaf alone, so the runner answers earlier turns from its cache.
+ * Judges every string of a request by packs of rules: known jailbreak and injection wordings, each rule with its
+ * proof. What follows from one leaf is said in `onLeaf`, so that the runner answers earlier turns from its cache;
+ * what is split over leaves, too long for one go, or asks for the caller's tier is said in `onPrompt`.
  */
 import { z } from "zod";
 import {
   ALLOW,
   ConfigProblem,
   defineLayer,
-  type Finding,
+  join,
   type Leaf,
+  type Prompt,
+  type Tier,
   type Verdict,
   type Watch,
 } from "../../src/layer/index.ts";
-import { openRulebook, type Rulebook } from "./rulebook.ts";
+import { isLong, type Judging, judgeJoined, judgeLeaf, judgeLong, type RuleAct } from "./judge.ts";
+import { RestingRules } from "./resting.ts";
+import { openRulebook, Rulebook } from "./rulebook.ts";
 
 const PACKS = ["rules/injection.yaml", "rules/jailbreak.yaml", "rules/prompt-leak.yaml"];
 
@@ -32,6 +37,24 @@ const Config = z.strictObject({
     .record(z.string(), z.enum(["flag", "block"]))
     .default({})
     .describe("What a match of one rule does, by rule id; before the rule's own `act`."),
+  joined: z
+    .boolean()
+    .default(true)
+    .describe("Read what a caller and their tools wrote in several messages and fields as one text too."),
+  unseen: z
+    .enum(["flag", "block"])
+    .default("block")
+    .describe(
+      "What is done with a text whose rules or encodings asked for more work than their budget: some of it was not read.",
+    ),
+  restAfter: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(256)
+    .describe(
+      "A rule that overran its budget in so many texts of late runs no more until the seat changes, and each text that it would have read is flagged. 0: never.",
+    ),
   skipMedia: z
     .boolean()
     .default(true)
@@ -39,51 +62,69 @@ const Config = z.strictObject({
 });
 type PromptRulesConfig = z.infer<typeof Config>;
 
-type RuleAct = "flag" | "block" | "off";
-
 export const promptRules = defineLayer<PromptRulesConfig>({
   kind: "prompt-rules",
   summary: "Known jailbreak, injection and prompt-leak wordings, by packs of literals and bounded regexes.",
   config: Config,
-  phases: ["onLeaf"],
+  phases: ["onLeaf", "onPrompt"],
   needs: (config) => config.packs.map((path) => ({ path })),
   compile(config, ports) {
-    const rulebook = openRulebook(
-      config.packs.map((path) => ({ path, text: ports.artifacts.text({ path }) })),
-    );
-    const acts = actsOf(config, rulebook);
-    const watch: Watch = {
-      onLeaf: (leaf) => (leaf.kind === "media" && config.skipMedia ? ALLOW : judge(rulebook, acts, leaf)),
+    const all = openRulebook(config.packs.map((path) => ({ path, text: ports.artifacts.text({ path }) })));
+    checkNames(config, all);
+    const used = all.rules.filter((rule) => !config.disable.includes(rule.id));
+    const judgingOf = (rules: typeof used): Judging => {
+      const book = rules.length === all.rules.length ? all : new Rulebook(rules);
+      const acts = rules.map((rule): RuleAct => config.rules[rule.id] ?? rule.act ?? config.act);
+      return { book, acts, unseen: config.unseen, resting: new RestingRules(config.restAfter) };
     };
-    return { open: () => watch };
+    const ofLeaf = judgingOf(used.filter((rule) => rule.when?.isOfCaller !== true));
+    const callers = used.filter((rule) => rule.when?.isOfCaller === true);
+    const ofCaller = callers.length === 0 ? undefined : judgingOf(callers);
+    const skips = (leaf: Leaf) => leaf.kind === "media" && config.skipMedia;
+
+    const onLeaf = (leaf: Leaf) => (skips(leaf) || isLong(leaf) ? ALLOW : judgeLeaf(ofLeaf, leaf));
+
+    const joinedOf = (prompt: Prompt, tier: Tier): Verdict => {
+      const verdict = config.joined ? judgeJoined(ofLeaf, prompt) : ALLOW;
+      if (ofCaller === undefined) return verdict;
+      let all = config.joined ? join(verdict, judgeJoined(ofCaller, prompt, tier)) : verdict;
+      for (const leaf of prompt.leaves)
+        if (!skips(leaf) && !isLong(leaf)) all = join(all, judgeLeaf(ofCaller, leaf, tier));
+      return all;
+    };
+    const longOf = async (leaves: readonly Leaf[], tier: Tier, before: Verdict): Promise<Verdict> => {
+      let verdict = before;
+      for (const leaf of leaves) {
+        if (verdict.act === "block") break;
+        verdict = join(verdict, await judgeLong(ofLeaf, leaf));
+        if (ofCaller !== undefined) verdict = join(verdict, await judgeLong(ofCaller, leaf, tier));
+      }
+      return verdict;
+    };
+
+    return {
+      open(request): Watch {
+        return {
+          onLeaf,
+          onPrompt(prompt) {
+            const { tier } = request.standing;
+            const verdict = joinedOf(prompt, tier);
+            const long = prompt.leaves.filter((leaf) => isLong(leaf) && !skips(leaf));
+            // The newest first: what was asked for now is the likeliest to be hostile.
+            return long.length === 0 ? verdict : longOf(long.reverse(), tier, verdict);
+          },
+        };
+      },
+    };
   },
 });
 
-function actsOf(config: PromptRulesConfig, rulebook: Rulebook): readonly RuleAct[] {
+function checkNames(config: PromptRulesConfig, rulebook: Rulebook): void {
   const known = new Set(rulebook.rules.map((rule) => rule.id));
-  const disabled = new Set(config.disable);
   config.disable.forEach((id, i) => {
     if (!known.has(id)) throw new ConfigProblem(`no pack has a rule "${id}"`, ["disable", i]);
   });
   for (const id of Object.keys(config.rules)) {
     if (!known.has(id)) throw new ConfigProblem(`no pack has a rule "${id}"`, ["rules", id]);
   }
-  return rulebook.rules.map((rule) =>
-    disabled.has(rule.id) ? "off" : (config.rules[rule.id] ?? rule.act ?? config.act),
-  );
-}
-
-/** One finding a rule: the first place where it matches. */
-function judge(rulebook: Rulebook, acts: readonly RuleAct[], leaf: Leaf): Verdict {
-  const matches = rulebook.match(leaf);
-  if (matches === undefined) return ALLOW;
-  const findings: Finding[] = [];
-  let act: "flag" | "block" = "flag";
-  for (const match of matches) {
-    if (acts[match.rule] === "off") continue;
-    if (acts[match.rule] === "block") act = "block";
-    const { reason, score } = rulebook.rules[match.rule]!;
-    findings.push({ reason, score, where: { channel: leaf.channel, start: match.start, end: match.end } });
-  }
-  return findings.length === 0 ? ALLOW : { act, findings };
 }

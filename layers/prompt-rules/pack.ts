@@ -6,6 +6,9 @@
 import { isCollection, isPair, isScalar, LineCounter, parseDocument } from "yaml";
 import { z } from "zod";
 import { ConfigProblem } from "../../src/layer/index.ts";
+import { DECODINGS } from "../../src/text/canonical.ts";
+import { fold } from "../../src/text/fold.ts";
+import { compileRuleCondition, type RuleCondition } from "./condition.ts";
 import { boundRegex } from "./regex-bound.ts";
 
 const ROLES = ["system", "developer", "user", "assistant", "tool", "none"] as const;
@@ -19,6 +22,12 @@ const KINDS = [
   "unknown",
   "query",
 ] as const;
+
+/** Kinds of views that a rule may name. */
+const VIEWS = ["plain", "joined", ...DECODINGS] as const;
+
+/** `prompt.rule.<id>` of these says something of the rules themselves. */
+const RESERVED: ReadonlySet<string> = new Set(["budget", "rested"]);
 
 const Examples = z.array(z.string().min(1)).min(1).max(50);
 
@@ -34,7 +43,9 @@ const RuleSchema = z.strictObject({
     .array(z.string().min(3).max(200))
     .min(1)
     .max(500)
-    .describe("Any of them makes a candidate. Case and runs of white space do not matter."),
+    .describe(
+      "Any of them makes a candidate. Case, accents, look-alikes and runs of white space do not matter.",
+    ),
   also: z
     .array(z.string().min(2).max(200))
     .min(1)
@@ -53,6 +64,15 @@ const RuleSchema = z.strictObject({
     .optional()
     .describe("Roles of leaves that are read; default: the pack's."),
   kinds: z.array(z.enum(KINDS)).min(1).optional().describe("Kinds of leaves that are read; default: all."),
+  views: z
+    .array(z.enum(VIEWS))
+    .min(1)
+    .optional()
+    .describe("Views that are read: plain, joined, or decoded ones by their last step; default: all."),
+  when: z
+    .string()
+    .optional()
+    .describe("CEL over view, steps, depth, role, kind and tier: a match counts only where it is true."),
   score: z.number().min(0).max(1).describe("How sure a match makes us."),
   act: z.enum(["flag", "block"]).optional().describe("Default: the seat's."),
   catch: Examples.describe("Texts that the rule must match."),
@@ -74,8 +94,10 @@ export interface Rule {
   readonly id: string;
   readonly reason: string;
   readonly method: string;
+  readonly hazard: string | undefined;
   readonly score: number;
   readonly act: "flag" | "block" | undefined;
+  /** Folded, as views are. */
   readonly literals: readonly string[];
   readonly also: readonly string[];
   readonly regex: RegExp | undefined;
@@ -84,6 +106,9 @@ export interface Rule {
   readonly roles: ReadonlySet<string>;
   /** Undefined: every kind. */
   readonly kinds: ReadonlySet<string> | undefined;
+  /** Undefined: every view. */
+  readonly views: ReadonlySet<string> | undefined;
+  readonly when: RuleCondition | undefined;
   readonly catches: readonly string[];
   readonly spares: readonly string[];
 }
@@ -116,39 +141,66 @@ export function readPack(text: string, index: number, path: string): Pack {
   const seen = new Set<string>();
   const rules = pack.rules.map((rule, i): Rule => {
     if (seen.has(rule.id)) throw problem(["rules", i, "id"], `"${rule.id}" is used twice; ids are unique`);
+    if (RESERVED.has(rule.id))
+      throw problem(["rules", i, "id"], `"${rule.id}" is kept for the rules' own findings`);
     seen.add(rule.id);
     let regex: RegExp | undefined;
     let reach = 0;
     if (rule.regex !== undefined) {
       try {
         reach = boundRegex(rule.regex).length;
-        regex = new RegExp(rule.regex, "i");
+        regex = new RegExp(foldRegex(rule.regex), "gi");
       } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         throw problem(["rules", i, "regex"], `rule "${rule.id}", pattern /${rule.regex}/: ${why}`);
       }
     }
     for (const [at, literal] of rule.literals.entries()) {
-      if (literal.trim().length < 3)
+      if (foldLiteral(literal).length < 3)
         throw problem(["rules", i, "literals", at], "needs 3 units beside white space");
+    }
+    let when: RuleCondition | undefined;
+    if (rule.when !== undefined) {
+      const compiled = compileRuleCondition(rule.when);
+      if (!compiled.ok) throw problem(["rules", i, "when"], `rule "${rule.id}", ${compiled.message}`);
+      when = compiled.condition;
     }
     return {
       id: rule.id,
       reason: `prompt.rule.${rule.id}`,
       method: rule.method,
+      hazard: rule.hazard,
       score: rule.score,
       act: rule.act,
-      literals: rule.literals,
-      also: rule.also ?? [],
+      literals: rule.literals.map(foldLiteral),
+      also: rule.also?.map(foldLiteral) ?? [],
       regex,
       reach,
       roles: new Set(rule.roles ?? pack.roles),
       kinds: rule.kinds && new Set<string>(rule.kinds),
+      views: rule.views && new Set<string>(rule.views),
+      when,
       catches: rule.catch,
       spares: rule.spare,
     };
   });
   return { rules, problem: (rule, field, message) => problem(["rules", rule, ...field], message) };
+}
+
+/** A literal as views show it. */
+function foldLiteral(literal: string): string {
+  return fold(literal).text.toLowerCase().replace(/\s+/g, " ").trim();
+}
+
+const SYNTAX = /[\\^$.*+?()[\]{}|/-]/;
+
+/** The pattern for folded text: each letter as views show it ("é" as "e"), the rest to the letter. */
+function foldRegex(source: string): string {
+  return source.replace(/[^\x00-\x7f]/gu, (letter) => {
+    const { text } = fold(letter);
+    if ([...text].length !== 1) return letter;
+    return SYNTAX.test(text) ? `\\${text}` : text;
+  });
 }
 
 function dotted(path: readonly PropertyKey[]): string {

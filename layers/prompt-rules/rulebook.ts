@@ -1,46 +1,76 @@
 /**
- * All rules of a seat behind one automaton. It reads a leaf once; only where a rule's literal stands does
- * the rule's regex run, on a window as wide as its longest match. Matching ignores case and counts a run of
- * white space as one space; spans still speak of the leaf as it was sent.
+ * All rules of a seat behind one automaton. It reads each view of a text once; only where a rule's literal stands
+ * does the rule's regex run, on stretches as wide as its longest match. Views are folded, so nothing here knows
+ * case, white space or look-alikes; each match speaks of the view that it lies in.
+ *
+ * Work is counted in units that regexes look at, never by a clock: the same text has the same verdict everywhere,
+ * which the runner's cache relies on.
  */
-import type { ConfigProblem, Leaf } from "../../src/layer/index.ts";
+import type { ConfigProblem, Leaf, Tier } from "../../src/layer/index.ts";
+import { canonical, type View } from "../../src/text/canonical.ts";
 import { compileLiterals, isWordUnit, type Literals } from "../../src/text/literals.ts";
+import { Evidence } from "./evidence.ts";
 import { type Pack, type Rule, readPack } from "./pack.ts";
 
 /** Rulebooks kept, so that a reload which changes another seat compiles no pack again. */
 const RULEBOOKS_CACHED_MAX = 16;
 
-interface RuleMatch {
+/** Units that the regexes of one rule look at, and those of all rules: at least, and for each unit of the text. */
+export const RULE_UNITS_MIN = 4096;
+export const RULE_UNITS_SHARE = 1;
+export const TEXT_UNITS_MIN = 16_384;
+export const TEXT_UNITS_SHARE = 4;
+/** Matches in one stretch that `accept` may turn down before the stretch counts as searched. */
+const TURNED_DOWN_MAX = 16;
+
+/** What is read: the views of one leaf, or of several joined. */
+export interface Reading {
+  readonly views: readonly View[];
+  /** Of the leaves that the text came from; a rule reads it when it reads any of them. */
+  readonly sources: readonly Pick<Leaf, "role" | "kind">[];
+  /** Units of the text as it was sent. */
+  readonly units: number;
+  /** Whether a match counts; it is searched on where not. */
+  accept?(match: RuleMatch): boolean;
+  /** Of the caller; absent where nobody knows, as in proofs. */
+  readonly tier?: Tier | undefined;
+  /** Rules that do not run. */
+  readonly rested?: ReadonlySet<number>;
+}
+
+export interface RuleMatch {
   /** Index in `rules`. */
   readonly rule: number;
+  readonly view: View;
+  /** Offsets in the view. */
   readonly start: number;
   readonly end: number;
 }
 
-type ReadLeaf = Pick<Leaf, "text" | "role" | "kind">;
-
-/** A place where a rule's regex must look. */
-interface Candidate {
-  readonly rule: number;
-  readonly start: number;
-  readonly end: number;
+export interface Outcome {
+  /** The first match of each rule. */
+  readonly matches: readonly RuleMatch[];
+  /** Rules that did not look everywhere where they should have. */
+  readonly over: readonly number[];
+  /** Rules of `rested` that would have looked. */
+  readonly missed: readonly number[];
 }
 
 export class Rulebook {
   readonly rules: readonly Rule[];
   readonly #literals: Literals;
-  /** By literal id: index of its rule, and the literal's length in canonical units; 0 for one of `also`. */
+  /** By literal id: index of its rule, and the literal's length; 0 for one of `also`. */
   readonly #ruleOf: Int32Array;
   readonly #lengthOf: Int32Array;
-  /** Scratch, one for all leaves because reading is synchronous. A mark is set when it equals the leaf's number. */
+  /** Scratch, one for all texts because reading is synchronous. A mark is set when it equals the text's number. */
   readonly #cursor = { state: 0, at: 0 };
   readonly #alsoSeen: Float64Array;
-  #leaf = 0;
+  #text = 0;
 
   constructor(rules: readonly Rule[]) {
     const entries = rules.flatMap((rule, index) => [
-      ...rule.literals.map((text) => ({ index, text: canonical(text), length: canonical(text).length })),
-      ...rule.also.map((text) => ({ index, text: canonical(text), length: 0 })),
+      ...rule.literals.map((text) => ({ index, text, length: text.length })),
+      ...rule.also.map((text) => ({ index, text, length: 0 })),
     ]);
     this.rules = rules;
     this.#ruleOf = Int32Array.from(entries, (entry) => entry.index);
@@ -48,182 +78,171 @@ export class Rulebook {
     this.#alsoSeen = new Float64Array(rules.length);
     this.#literals = compileLiterals(
       entries.map((entry) => entry.text),
-      { ignoreCase: true, collapseSpace: true, wordStart: true },
+      { wordStart: true },
     );
   }
 
-  /** The first match of each rule; undefined (no allocation) when there is none. */
-  match(leaf: ReadLeaf): RuleMatch[] | undefined {
-    const candidates = this.#candidates(leaf);
-    if (candidates === undefined) return undefined;
-    let matches: RuleMatch[] | undefined;
-    let views: Map<number, View> | undefined;
-    for (const { rule: index, start, end } of candidates) {
-      const rule = this.rules[index]!;
-      let found: Found | undefined;
-      if (rule.regex === undefined) {
-        found = wholeWord(leaf.text, start, end);
-        if (matches?.some((match) => match.rule === index)) continue;
-      } else {
-        if (rule.also.length > 0 && this.#alsoSeen[index] !== this.#leaf) continue;
-        views ??= new Map();
-        const view = views.get(index);
-        if (view !== undefined && end <= view.doneTo) continue;
-        const next = look(leaf.text, start, end, rule.reach, view);
-        views.set(index, next);
-        found = search(rule.regex, next);
-        if (found !== undefined) next.doneTo = Number.POSITIVE_INFINITY;
-      }
-      if (found === undefined) continue;
-      matches ??= [];
-      matches.push({ rule: index, start: found.start, end: found.end });
-    }
-    return matches;
-  }
-
-  /** One pass over the leaf. Of a rule's candidates closer than its reach, which one look covers, the first is kept. */
-  #candidates(leaf: ReadLeaf): Candidate[] | undefined {
-    const literals = this.#literals;
-    const cursor = this.#cursor;
-    cursor.state = 0;
-    cursor.at = 0;
-    this.#leaf += 1;
-    let candidates: Candidate[] | undefined;
-    let keptTo: Map<number, number> | undefined;
-    while (literals.advance(leaf.text, cursor)) {
-      for (const id of literals.ended(cursor.state)) {
-        const index = this.#ruleOf[id]!;
-        const length = this.#lengthOf[id]!;
-        const rule = this.rules[index]!;
-        if (length === 0) {
-          this.#alsoSeen[index] = this.#leaf;
-        } else if (reads(rule, leaf)) {
-          if (keptTo !== undefined && cursor.at <= (keptTo.get(index) ?? 0)) continue;
-          keptTo ??= new Map();
-          keptTo.set(index, cursor.at + rule.reach);
-          candidates ??= [];
-          candidates.push({ rule: index, start: stepBack(leaf.text, cursor.at, length), end: cursor.at });
+  /** Undefined (no allocation) when no rule has anything to say. */
+  match(reading: Reading): Outcome | undefined {
+    this.#text += 1;
+    let search: Search | undefined;
+    for (const view of reading.views) {
+      const cursor = this.#cursor;
+      cursor.state = 0;
+      cursor.at = 0;
+      let evidence: Map<number, Evidence> | undefined;
+      while (this.#literals.advance(view.text, cursor)) {
+        for (const id of this.#literals.ended(cursor.state)) {
+          const index = this.#ruleOf[id]!;
+          const rule = this.rules[index]!;
+          const length = this.#lengthOf[id]!;
+          if (length === 0) {
+            this.#alsoSeen[index] = this.#text;
+            continue;
+          }
+          if (search?.isDone(index) === true || !reads(rule, reading, view)) continue;
+          search ??= new Search(this.rules, reading);
+          if (rule.regex === undefined) {
+            search.literal(index, view, cursor.at - length, cursor.at);
+            continue;
+          }
+          evidence ??= new Map();
+          let own = evidence.get(index);
+          if (own === undefined) {
+            own = new Evidence();
+            evidence.set(index, own);
+          }
+          own.add(cursor.at - length, cursor.at, rule.reach);
         }
       }
+      if (evidence === undefined) continue;
+      for (const [index, own] of evidence) {
+        const lacksAlso = this.rules[index]!.also.length > 0 && this.#alsoSeen[index] !== this.#text;
+        if (!lacksAlso) search?.regex(index, view, own);
+      }
     }
-    return candidates;
+    return search?.outcome();
   }
 }
 
-function canonical(literal: string): string {
-  return literal.trim().replace(/\s+/g, " ");
-}
+/** One text's matches so far, and what its rules have looked at. */
+class Search {
+  readonly #rules: readonly Rule[];
+  readonly #reading: Reading;
+  readonly #matches: RuleMatch[] = [];
+  readonly #done = new Set<number>();
+  readonly #over = new Set<number>();
+  readonly #missed = new Set<number>();
+  readonly #unitsOf = new Map<number, number>();
+  readonly #ruleUnitsMax: number;
+  #unitsLeft: number;
 
-function reads(rule: Rule, leaf: ReadLeaf): boolean {
-  return rule.roles.has(leaf.role) && (rule.kinds === undefined || rule.kinds.has(leaf.kind));
-}
-
-interface Found {
-  readonly start: number;
-  readonly end: number;
-}
-
-/** A literal alone must not end inside a word ("developer mode" is not in "developer models"). */
-function wholeWord(text: string, start: number, end: number): Found | undefined {
-  const inside = isWordUnit(text.charCodeAt(end)) && isWordUnit(text.charCodeAt(end - 1));
-  return inside ? undefined : { start, end };
-}
-
-/** A part of a leaf as a regex sees it: single spaces, "\n" at the edges of the text alone. */
-interface View {
-  readonly window: string;
-  /** Where the view begins in the leaf; by unit where white space was uneven. */
-  readonly from: number;
-  readonly offsets: readonly number[] | undefined;
-  readonly to: number;
-  /** Candidates that end before this offset of the leaf need no view of their own. */
-  doneTo: number;
-}
-
-/**
- * Any match that holds the candidate lies within `reach` of it. The view looks further ahead, so that
- * candidates there need none of their own, and begins where the rule's view before it may have cut a match
- * off: however many candidates a hostile text brings, each unit is looked at about once by each rule.
- */
-function look(text: string, start: number, end: number, reach: number, before: View | undefined): View {
-  const touches = before !== undefined && start - reach <= before.to;
-  const ahead = touches ? 8 * reach : reach;
-  let from = Math.max(0, start - reach);
-  let middle = Math.min(text.length, end + ahead);
-  let to = Math.min(text.length, middle + reach);
-  const even = !UNEVEN_SPACE.test(text.slice(from, to));
-  if (!even) {
-    from = stepBack(text, start, reach);
-    middle = stepOn(text, end, ahead);
-    to = stepOn(text, middle, reach);
+  constructor(rules: readonly Rule[], reading: Reading) {
+    this.#rules = rules;
+    this.#reading = reading;
+    this.#ruleUnitsMax = RULE_UNITS_MIN + reading.units * RULE_UNITS_SHARE;
+    this.#unitsLeft = TEXT_UNITS_MIN + reading.units * TEXT_UNITS_SHARE;
   }
-  if (touches) from = Math.max(from, even ? before.to - reach : stepBack(text, before.to, reach));
-  const { window, offsets } = even
-    ? { window: text.slice(from, to), offsets: undefined }
-    : collapse(text, from, to);
-  const doneTo = to === text.length ? to : middle;
-  return {
-    window: `${from === 0 ? "\n" : ""}${window}${to === text.length ? "\n" : ""}`,
-    from,
-    offsets,
-    to,
-    doneTo,
-  };
-}
 
-function search(regex: RegExp, view: View): Found | undefined {
-  const found = regex.exec(view.window);
-  if (found === null) return undefined;
-  const lead = view.from === 0 ? 1 : 0;
-  const first = Math.max(0, found.index - lead);
-  const last = found.index + found[0].length - lead;
-  if (view.offsets === undefined)
-    return { start: view.from + first, end: Math.min(view.to, view.from + last) };
-  return { start: view.offsets[first]!, end: view.offsets[Math.min(last, view.offsets.length) - 1]! + 1 };
-}
-
-/** White space that is not one plain space between words. */
-const UNEVEN_SPACE = /\s\s|[^\S ]/;
-
-function isSpace(unit: number): boolean {
-  return unit === 32 || (unit >= 9 && unit <= 13) || (unit >= 160 && /\s/.test(String.fromCharCode(unit)));
-}
-
-/** The offset `count` canonical units before `at`. */
-function stepBack(text: string, at: number, count: number): number {
-  for (let i = 0; i < count && at > 0; i++) {
-    at--;
-    if (isSpace(text.charCodeAt(at))) while (at > 0 && isSpace(text.charCodeAt(at - 1))) at--;
+  /** True when the rule needs no further look. */
+  isDone(rule: number): boolean {
+    return this.#done.has(rule);
   }
-  return at;
-}
 
-/** The offset `count` canonical units after `at`. */
-function stepOn(text: string, at: number, count: number): number {
-  for (let i = 0; i < count && at < text.length; i++) {
-    at++;
-    if (isSpace(text.charCodeAt(at - 1))) while (at < text.length && isSpace(text.charCodeAt(at))) at++;
+  /** A literal alone must not end inside a word ("developer mode" is not in "developer models"). */
+  literal(rule: number, view: View, start: number, end: number): void {
+    if (this.#rests(rule)) return;
+    const { text } = view;
+    if (isWordUnit(text.charCodeAt(end)) && isWordUnit(text.charCodeAt(end - 1))) return;
+    this.#take({ rule, view, start, end });
   }
-  return at;
-}
 
-/** The text with runs of white space as one space, and where each of its units stands in the leaf. */
-function collapse(text: string, from: number, to: number): { window: string; offsets: readonly number[] } {
-  const offsets: number[] = [];
-  let window = "";
-  let wasSpace = false;
-  for (let i = from; i < to; i++) {
-    const space = isSpace(text.charCodeAt(i));
-    if (!(space && wasSpace)) {
-      window += space ? " " : text[i];
-      offsets.push(i);
+  regex(rule: number, view: View, evidence: Evidence): void {
+    if (this.#rests(rule)) return;
+    const used = this.#unitsOf.get(rule) ?? 0;
+    const unitsMax = Math.min(this.#ruleUnitsMax - used, this.#unitsLeft);
+    if (evidence.units > unitsMax) this.#over.add(rule);
+    if (unitsMax <= 0) return;
+    const { regex } = this.#rules[rule]!;
+    if (regex === undefined) return;
+    let looked = 0;
+    for (const stretch of evidence.stretches(view.text.length, unitsMax)) {
+      looked += stretch.end - stretch.start;
+      if (this.#lookAt(rule, view, regex, stretch.start, stretch.end)) break;
     }
-    wasSpace = space;
+    this.#unitsLeft -= looked;
+    this.#unitsOf.set(rule, used + looked);
   }
-  return { window, offsets };
+
+  /** "\n" stands at the edges of the text, and nowhere else. */
+  #lookAt(rule: number, view: View, regex: RegExp, from: number, to: number): boolean {
+    const lead = from === 0 ? 1 : 0;
+    const window = `${lead === 1 ? "\n" : ""}${view.text.slice(from, to)}${to === view.text.length ? "\n" : ""}`;
+    regex.lastIndex = 0;
+    for (let tries = 0; tries < TURNED_DOWN_MAX; tries++) {
+      const found = regex.exec(window);
+      if (found === null) return false;
+      const start = from + Math.max(0, found.index - lead);
+      const end = Math.min(to, from + found.index + found[0].length - lead);
+      if (this.#take({ rule, view, start, end })) return true;
+      regex.lastIndex = found.index + 1;
+    }
+    return false;
+  }
+
+  #take(match: RuleMatch): boolean {
+    const { accept } = this.#reading;
+    if (!this.#holds(match) || (accept !== undefined && !accept(match))) return false;
+    this.#matches.push(match);
+    this.#done.add(match.rule);
+    return true;
+  }
+
+  /** The rule's own condition, for any of the leaves that it reads. */
+  #holds({ rule, view }: RuleMatch): boolean {
+    const { when } = this.#rules[rule]!;
+    if (when === undefined) return true;
+    const { sources, tier = "normal" } = this.#reading;
+    const { kind, steps } = view;
+    const depth = BigInt(steps.length);
+    return sources.some((source) =>
+      when.holds({ view: kind, steps, depth, role: source.role, kind: source.kind, tier }),
+    );
+  }
+
+  #rests(rule: number): boolean {
+    if (this.#reading.rested?.has(rule) !== true) return false;
+    this.#missed.add(rule);
+    return true;
+  }
+
+  outcome(): Outcome | undefined {
+    if (this.#matches.length === 0 && this.#over.size === 0 && this.#missed.size === 0) return undefined;
+    // A rule that matched has nothing left to look for.
+    const over = [...this.#over].filter((rule) => !this.#done.has(rule));
+    return { matches: this.#matches, over, missed: [...this.#missed] };
+  }
+}
+
+function reads(rule: Rule, { sources }: Reading, view: View): boolean {
+  if (rule.views !== undefined && !rule.views.has(view.kind)) return false;
+  for (const { role, kind } of sources) {
+    if (rule.roles.has(role) && (rule.kinds === undefined || rule.kinds.has(kind))) return true;
+  }
+  return false;
 }
 
 const cached = new Map<string, Rulebook>();
+
+/** What the rules find in one text of this role and kind. */
+export function matchText(
+  book: Rulebook,
+  text: string,
+  source: Pick<Leaf, "role" | "kind">,
+): Outcome | undefined {
+  const { views } = canonical(text);
+  return book.match({ views, sources: [source], units: text.length });
+}
 
 /** Reads, proves and compiles packs; throws ConfigProblem. Packs that were proved before are not proved again. */
 export function openRulebook(packs: readonly { readonly path: string; readonly text: string }[]): Rulebook {
@@ -255,10 +274,9 @@ function disproved(pack: Pack): ConfigProblem | undefined {
   for (const [index, rule] of pack.rules.entries()) {
     const [role = "user"] = rule.roles;
     const [kind = "text"] = rule.kinds ?? [];
+    const source = { role: role as Leaf["role"], kind: kind as Leaf["kind"] };
     const matches = (text: string) =>
-      rulebook
-        .match({ text, role: role as Leaf["role"], kind: kind as Leaf["kind"] })
-        ?.some((match) => match.rule === index) ?? false;
+      matchText(rulebook, text, source)?.matches.some((match) => match.rule === index) ?? false;
     for (const [i, text] of rule.catches.entries()) {
       if (!matches(text)) {
         return pack.problem(index, ["catch", i], `rule "${rule.id}" does not catch ${JSON.stringify(text)}`);

@@ -23,6 +23,12 @@ export interface Finding {
   readonly reason: string;
   readonly score: number;
   readonly where?: Span;
+  /** How the text had to be read to see it: decoding steps from the outermost, such as "base64>rot13", or "joined". */
+  readonly via?: string;
+  /** Method family of an attack, such as "persona". */
+  readonly method?: string;
+  /** AILuminate hazard code. */
+  readonly hazard?: string;
 }
 
 export type Verdict =

@@ -7,6 +7,17 @@ import type { Act, Cause, DialectName, Operation, Proof, Tier } from "../layer/i
 /** A guard that did not run to its end is never recorded as allowed. */
 export type SeatState = "ran" | "not_reached" | "skipped_sample" | "skipped_when" | "failed" | "timed_out";
 
+/** A finding without its offsets. `via`, `method` and `hazard` as in src/layer/verdict.ts. */
+export interface FindingRecord {
+  readonly reason: string;
+  readonly score: number;
+  /** A JSON Pointer or a channel. */
+  readonly path?: string;
+  readonly via?: string;
+  readonly method?: string;
+  readonly hazard?: string;
+}
+
 export interface SeatRecord {
   readonly seat: string;
   readonly mode: "shadow" | "enforce";
@@ -15,8 +26,8 @@ export interface SeatRecord {
   readonly would: Act;
   /** What was done of it. */
   readonly applied: Act;
-  /** Strongest first, at most 16. `path` is a JSON Pointer or a channel. */
-  readonly findings: readonly { readonly reason: string; readonly score: number; readonly path?: string }[];
+  /** Strongest first, at most 16. */
+  readonly findings: readonly FindingRecord[];
   /** Time inside the seat, all phases. */
   readonly micros: number;
 }

@@ -66,9 +66,7 @@ export class SeatRun {
   record(pathOf: (channel: string) => string): SeatRecord {
     const findings = this.findings
       .sort((a, b) => b.score - a.score)
-      .map(({ reason, score, where }) =>
-        where === undefined ? { reason, score } : { reason, score, path: pathOf(where.channel) },
-      );
+      .map(({ where, ...said }) => (where === undefined ? said : { ...said, path: pathOf(where.channel) }));
     return {
       seat: this.seat.id,
       mode: this.seat.mode,

@@ -6,10 +6,11 @@
  * Work is bounded by counts of units, never by a clock: the same text has the same views everywhere. Where a bound
  * ended the search, `marks.truncated` says so, and a layer that reads views must say it on.
  */
+import { STEPS } from "./decode.ts";
 import { type Canonical, viewsOf } from "./views.ts";
 
 export type { Marks } from "./fold.ts";
-export { type Joined, joinedView } from "./joined.ts";
+export { type Joined, type JoinedPart, joinedView } from "./joined.ts";
 export type { Range } from "./offsets.ts";
 export type { Canonical, View, ViewKind } from "./views.ts";
 export { type Window, windows } from "./windows.ts";
@@ -19,6 +20,9 @@ export { type Window, windows } from "./windows.ts";
  * takes `windows` of it, and lets others run in between.
  */
 export const WHOLE_UNITS_MAX = 131_072;
+
+/** Kinds of views that a decoding makes. */
+export const DECODINGS = STEPS;
 
 const known = new WeakMap<object, Canonical>();
 

@@ -5,18 +5,7 @@
  */
 import type { Patch } from "./lay.ts";
 import { isReadable, textOf } from "./readable.ts";
-import {
-  AMPERSAND,
-  BACKSLASH,
-  CODES,
-  type Evidence,
-  LEET,
-  MORSE,
-  PERCENT,
-  PLUS,
-  RUN,
-  SINGLES,
-} from "./scan.ts";
+import { AMPERSAND, BACKSLASH, type Evidence, MORSE, PERCENT, PLUS, type Region } from "./scan.ts";
 import { backwards, reversedPatches, reversedWordPatches, rot13Patches, turned } from "./turned.ts";
 import { leetPatches, spacedPatches } from "./words.ts";
 
@@ -42,31 +31,108 @@ export type Step = (typeof STEPS)[number];
 
 export interface Finder {
   readonly step: Step;
-  /** Bits of evidence, any of which is enough to look; 0: regions alone. */
-  readonly evidence: number;
+  /** Whether the scan saw anything that is worth a look. */
+  isWorth(evidence: Evidence): boolean;
   find(text: string, evidence: Evidence): Patch[];
 }
 
+const sees = (bit: number) => (evidence: Evidence) => (evidence.seen & bit) !== 0;
+
 /** Cheap ones first: under a budget, the first are sure to be tried. */
 export const FINDERS: readonly Finder[] = [
-  { step: "base64", evidence: RUN, find: (text) => runs(text, BASE64, base64Text) },
-  { step: "url", evidence: PERCENT, find: urlPatches },
-  { step: "escape", evidence: BACKSLASH, find: (text) => runs(text, ESCAPES, escapedText) },
-  { step: "entity", evidence: AMPERSAND, find: (text) => runs(text, ENTITIES, entityText) },
-  { step: "spaced", evidence: SINGLES, find: spacedPatches },
-  { step: "rot13", evidence: 0, find: (text, { rot13 }) => rot13Patches(text, rot13) },
-  { step: "reversed", evidence: 0, find: (text, { reversed }) => reversedPatches(text, reversed) },
-  { step: "reversed", evidence: 0, find: (text, { reversed }) => reversedWordPatches(text, reversed) },
-  { step: "hex", evidence: RUN | CODES, find: (text) => runs(text, HEX, hexText) },
-  { step: "base32", evidence: RUN, find: (text) => runs(text, BASE32, base32Text) },
-  { step: "leet", evidence: LEET, find: leetPatches },
-  { step: "binary", evidence: RUN | CODES, find: (text) => runs(text, BINARY, binaryText) },
-  { step: "decimal", evidence: CODES, find: (text) => runs(text, DECIMAL, decimalText) },
-  { step: "morse", evidence: MORSE, find: (text) => runs(text, MORSE_CODE, morseText) },
+  {
+    step: "base64",
+    isWorth: hasRuns,
+    find: (text, { runs }) => within(text, wrapped(text, runs), BASE64, base64Text),
+  },
+  { step: "url", isWorth: sees(PERCENT), find: urlPatches },
+  { step: "escape", isWorth: sees(BACKSLASH), find: (text) => matches(text, ESCAPES, escapedText) },
+  { step: "entity", isWorth: sees(AMPERSAND), find: (text) => matches(text, ENTITIES, entityText) },
+  {
+    step: "spaced",
+    isWorth: ({ singles }) => singles.length > 0,
+    find: (text, { singles }) => spacedPatches(text, singles),
+  },
+  {
+    step: "rot13",
+    isWorth: ({ rot13 }) => rot13.length > 0,
+    find: (text, { rot13 }) => rot13Patches(text, rot13),
+  },
+  { step: "reversed", isWorth: isReversed, find: (text, { reversed }) => reversedPatches(text, reversed) },
+  {
+    step: "reversed",
+    isWorth: isReversed,
+    find: (text, { reversed }) => reversedWordPatches(text, reversed),
+  },
+  { step: "hex", isWorth: hasRuns, find: (text, { runs }) => within(text, runs, HEX, hexText) },
+  { step: "hex", isWorth: hasCodes, find: (text, { codes }) => within(text, codes, SPACED_HEX, hexText) },
+  { step: "base32", isWorth: hasRuns, find: (text, { runs }) => within(text, runs, BASE32, base32Text) },
+  { step: "leet", isWorth: ({ leet }) => leet.length > 0, find: (text, { leet }) => leetPatches(text, leet) },
+  { step: "binary", isWorth: hasRuns, find: (text, { runs }) => within(text, runs, BINARY, binaryText) },
+  { step: "binary", isWorth: hasCodes, find: (text, { codes }) => within(text, codes, BINARY, binaryText) },
+  {
+    step: "decimal",
+    isWorth: hasCodes,
+    find: (text, { codes }) => within(text, codes, DECIMAL, decimalText),
+  },
+  { step: "morse", isWorth: sees(MORSE), find: (text) => matches(text, MORSE_CODE, morseText) },
 ];
 
+function hasRuns({ runs }: Evidence): boolean {
+  return runs.length > 0;
+}
+function hasCodes({ codes }: Evidence): boolean {
+  return codes.length > 0;
+}
+function isReversed({ reversed }: Evidence): boolean {
+  return reversed.length > 0;
+}
+
+/** As `matches`, in these regions alone. */
+function within(
+  text: string,
+  regions: readonly Region[],
+  pattern: RegExp,
+  decode: (match: string) => string | undefined,
+): Patch[] {
+  const patches: Patch[] = [];
+  for (const { start, end } of regions) {
+    for (const patch of matches(text.slice(start, end), pattern, decode))
+      patches.push({ start: patch.start + start, end: patch.end + start, text: patch.text });
+  }
+  return patches;
+}
+
+/** Least length of a line that is wrapped, and of what may follow it. */
+const WRAPPED_UNITS_MIN = 40;
+const RUN_UNIT = /[A-Za-z0-9+/=_-]/;
+
+/** Runs with the lines that go on below them. */
+function wrapped(text: string, runs: readonly Region[]): Region[] {
+  const whole: Region[] = [];
+  for (const run of runs) {
+    const last = whole.at(-1);
+    if (last !== undefined && run.start < last.end) continue;
+    let { end } = run;
+    let line = end - run.start;
+    while (line >= WRAPPED_UNITS_MIN) {
+      let next = end;
+      if (text[next] === "\r") next += 1;
+      if (text[next] !== "\n") break;
+      const from = next + 1;
+      next = from;
+      while (RUN_UNIT.test(text[next] ?? "")) next += 1;
+      if (next === from) break;
+      line = next - from;
+      end = next;
+    }
+    whole.push({ start: run.start, end });
+  }
+  return whole;
+}
+
 /** One patch for each match of `pattern` that `decode` makes sense of. */
-function runs(text: string, pattern: RegExp, decode: (match: string) => string | undefined): Patch[] {
+function matches(text: string, pattern: RegExp, decode: (match: string) => string | undefined): Patch[] {
   const patches: Patch[] = [];
   pattern.lastIndex = 0;
   for (let found = pattern.exec(text); found !== null; found = pattern.exec(text)) {
@@ -78,7 +144,7 @@ function runs(text: string, pattern: RegExp, decode: (match: string) => string |
 }
 
 /** Wrapped in lines or not, in either alphabet. */
-const BASE64 = /[A-Za-z0-9+/_-]{16,}(?:\r?\n ?[A-Za-z0-9+/_-]{2,})*={0,2}/g;
+const BASE64 = /[A-Za-z0-9+/_-]{16,}(?:\r?\n[A-Za-z0-9+/_-]+)*={0,2}/g;
 
 function base64Text(match: string): string | undefined {
   return (
@@ -121,8 +187,9 @@ function base32Text(match: string): string | undefined {
   return textOf(Buffer.from(bytes));
 }
 
-/** "69676e", "69 67 6e", "0x69, 0x67", "69:67:6e". "\x69" is an escape. */
-const HEX = /(?:0x)?[0-9a-fA-F]{2}(?:[ ,:\n-]{0,2}(?:0x)?[0-9a-fA-F]{2}){5,}/g;
+/** "69676e"; and "69 67 6e", "0x69, 0x67", "69:67:6e". "\x69" is an escape. */
+const HEX = /(?:[0-9a-fA-F]{2}){6,}/g;
+const SPACED_HEX = /(?:0x)?[0-9a-fA-F]{2}(?:[ ,:;\n]{1,2}(?:0x)?[0-9a-fA-F]{2}){5,}/g;
 
 function hexText(match: string): string | undefined {
   const digits = match.replace(/0x|[^0-9a-fA-F]/g, "");
@@ -198,7 +265,7 @@ function pointText(point: number): string {
 /** Escapes by runs, so that bytes of one character stay together; "+" is a space where there are escapes. */
 function urlPatches(text: string, { seen }: Evidence): Patch[] {
   const pattern = (seen & PLUS) === 0 ? /(?:%[0-9a-fA-F]{2})+/g : /(?:%[0-9a-fA-F]{2})+|\+/g;
-  const patches = runs(text, pattern, (match) =>
+  const patches = matches(text, pattern, (match) =>
     match === "+" ? " " : Buffer.from(match.replaceAll("%", ""), "hex").toString("utf8"),
   );
   return patches.some((patch) => patch.end - patch.start > 1) ? patches : [];

@@ -16,6 +16,10 @@ export interface JoinableLeaf {
 export interface Joined {
   /** Kind `joined`, or, where the joined text decodes to something, of the decoding. */
   readonly view: View;
+  /** Indexes of all leaves that were joined. */
+  readonly leaves: readonly number[];
+  /** A budget ended the search for encodings. */
+  readonly truncated: boolean;
   /** Indexes into the prompt's leaves, in order, that units [start, end) of the view came from, with offsets in each. */
   parts(start: number, end: number): JoinedPart[];
 }
@@ -89,7 +93,11 @@ function joinedBy(pieces: readonly Piece[], gap: string): Joined[] {
     starts.push(text.length);
     text += piece.text;
   }
-  return viewsOf(text).views.map((view) => ({
+  const { views, marks } = viewsOf(text);
+  const leaves = [...new Set(pieces.map(({ leaf }) => leaf))];
+  return views.map((view) => ({
+    leaves,
+    truncated: marks.truncated,
     view: view.kind === "plain" ? joinedKind(view) : view,
     parts(start, end) {
       const span = view.span(start, end);

@@ -15,20 +15,10 @@ export const PERCENT = 1;
 export const AMPERSAND = 2;
 export const BACKSLASH = 4;
 export const PLUS = 8;
-/** White space that is not one single space: a tab, a line's end, a run. */
-export const UNEVEN = 16;
 /** A unit that `fold` may change: beyond ASCII, or a control character. */
 export const FOREIGN = 32;
-/** Digits or symbols beside letters. */
-export const LEET = 64;
-/** Four single letters or more, one after another. */
-export const SINGLES = 128;
-/** A run of base64's alphabet, long enough to hold something. */
-export const RUN = 256;
-/** Six tokens or more in a row of two or three digits or hex digits. */
-export const CODES = 512;
 /** A run of dots and dashes. */
-export const MORSE = 1024;
+export const MORSE = 16;
 
 export interface Region {
   readonly start: number;
@@ -37,8 +27,19 @@ export interface Region {
 
 export interface Evidence {
   readonly seen: number;
+  /** English turned by 13 letters, and English backwards. */
   readonly rot13: readonly Region[];
   readonly reversed: readonly Region[];
+  /** Runs of base64's alphabet, long enough to hold something. */
+  readonly runs: readonly Region[];
+  /** Six tokens or more in a row that begin and end with a hex digit and have a code's length. */
+  readonly codes: readonly Region[];
+  /** Four single letters or more, one after another. */
+  readonly singles: readonly Region[];
+  /** Where digits or symbols stand beside letters. */
+  readonly leet: readonly number[];
+  /** White space that is more or other than one single space: each tab and line's end, and each space after another. */
+  readonly uneven: readonly number[];
 }
 
 /** Shortest run of base64, base32 or hex that is decoded. */
@@ -59,19 +60,28 @@ const FALL_MAX = 60;
 /** A text of hundreds of regions is noise: the first are kept, and the last. */
 const REGIONS_MAX = 64;
 
-const flagOf = new Uint16Array(0x10000).fill(FOREIGN);
-/** Units of base64's two alphabets, beside letters. */
-const inRun = new Uint8Array(0x10000);
-const isLeet = new Uint8Array(0x10000);
+/** What a unit beside letters is, as more bits of the same number. */
+const IN_RUN = 128;
+const LEET = 256;
+const WHITE = 512;
+const DASH = 1024;
+/** Bits that say something of the whole text. */
+const TOLD = 127;
 
-for (let unit = 32; unit < 127; unit++) flagOf[unit] = 0;
-for (const unit of [9, 10, 11, 12, 13]) flagOf[unit] = UNEVEN;
-flagOf[0x25] = PERCENT;
-flagOf[0x26] = AMPERSAND;
-flagOf[0x5c] = BACKSLASH;
-flagOf[0x2b] = PLUS;
-for (const unit of "0123456789+/=_-") inRun[unit.charCodeAt(0)] = 1;
-for (const unit of "0134578@$!|") isLeet[unit.charCodeAt(0)] = 1;
+const kindOf = new Uint16Array(0x10000).fill(FOREIGN);
+const isHexDigit = new Uint8Array(0x10000);
+
+for (let unit = 32; unit < 127; unit++) kindOf[unit] = 0;
+for (const unit of [9, 10, 11, 12, 13]) kindOf[unit] = WHITE;
+kindOf[0x20] = WHITE;
+kindOf[0x25] = PERCENT;
+kindOf[0x26] = AMPERSAND;
+kindOf[0x5c] = BACKSLASH;
+kindOf[0x2b] = PLUS;
+for (const unit of "0123456789+/=_-") kindOf[unit.charCodeAt(0)]! |= IN_RUN;
+for (const unit of "0134578@$!|") kindOf[unit.charCodeAt(0)]! |= LEET;
+for (const unit of ".-_") kindOf[unit.charCodeAt(0)]! |= DASH;
+for (const unit of "0123456789abcdefABCDEF") isHexDigit[unit.charCodeAt(0)] = 1;
 
 /** One of the two running sums, over blocks. */
 class Gain {
@@ -109,7 +119,47 @@ class Gain {
 }
 
 const NO_REGIONS: readonly Region[] = Object.freeze([]);
-const NOTHING: Evidence = Object.freeze({ seen: 0, rot13: NO_REGIONS, reversed: NO_REGIONS });
+const NO_PLACES: readonly number[] = Object.freeze([]);
+
+function bare(seen: number): Evidence {
+  return {
+    seen,
+    rot13: NO_REGIONS,
+    reversed: NO_REGIONS,
+    runs: NO_REGIONS,
+    codes: NO_REGIONS,
+    singles: NO_REGIONS,
+    leet: NO_PLACES,
+    uneven: NO_PLACES,
+  };
+}
+
+const NOTHING: Evidence = Object.freeze(bare(0));
+
+/** True where nothing but white space asks for more than lower case. */
+export function isPlain({ seen, rot13, reversed, runs, codes, singles, leet }: Evidence): boolean {
+  return (
+    seen === 0 &&
+    rot13.length + reversed.length + runs.length + codes.length + singles.length + leet.length === 0
+  );
+}
+
+/** A unit that is no letter, no space and in no run: what the text ends with. */
+const END = 0x3b;
+
+/** One more; most texts have none, and no list. */
+function kept<T>(list: T[] | undefined, item: T): T[] {
+  if (list === undefined) return [item];
+  list.push(item);
+  return list;
+}
+
+/** Units of a code by itself: "69", "105", "0x69", "1101001". */
+function isCode(text: string, start: number, end: number): boolean {
+  const units = end - start;
+  if (units !== 2 && units !== 3 && units !== 4 && units !== 7 && units !== 8) return false;
+  return isHexDigit[text.charCodeAt(start)] === 1 && isHexDigit[text.charCodeAt(end - 1)] === 1;
+}
 
 /** `stopAtForeign`: ends in the first block that `fold` may change, with that as the only sure evidence. */
 export function scan(text: string, { stopAtForeign }: { readonly stopAtForeign: boolean }): Evidence {
@@ -118,58 +168,79 @@ export function scan(text: string, { stopAtForeign }: { readonly stopAtForeign: 
   let previous = NO_LETTER;
   let word = 0;
   let singles = 0;
+  let singlesStart = 0;
+  let singlesEnd = 0;
   let tokenStart = 0;
   let codes = 0;
+  let codesStart = 0;
+  let codesEnd = 0;
   let marks = 0;
-  let markAt = -2;
+  let markAt = -3;
   let spaceAt = -2;
   let leetAt = -2;
   let rot13: Gain | undefined;
   let reversed: Gain | undefined;
+  let runRegions: Region[] | undefined;
+  let codeRegions: Region[] | undefined;
+  let singleRegions: Region[] | undefined;
+  let leet: number[] | undefined;
+  let uneven: number[] | undefined;
 
-  for (let block = 0; block < length; block += BLOCK_UNITS) {
-    const end = block + BLOCK_UNITS < length ? block + BLOCK_UNITS : length;
+  for (let block = 0; block <= length; block += BLOCK_UNITS) {
+    const end = block + BLOCK_UNITS < length ? block + BLOCK_UNITS : length + 1;
     let gain = 0;
     for (let i = block; i < end; i++) {
-      const unit = text.charCodeAt(i);
+      const unit = i < length ? text.charCodeAt(i) : END;
       const letter = letterOf[unit]!;
       gain = (gain + pairGain[(previous << 5) | letter]!) | 0;
       if (letter !== NO_LETTER) {
-        if (word === 0 && leetAt === i - 1) seen |= LEET;
+        if (word === 0 && leetAt === i - 1) leet = kept(leet, leetAt);
         word += 1;
         previous = letter;
         continue;
       }
-      seen |= flagOf[unit]!;
+      const kind = kindOf[unit]!;
+      seen |= kind;
       if (word === 1) {
+        if (singles === 0) singlesStart = i - 1;
         singles += 1;
-        if (singles === SINGLES_MIN) seen |= SINGLES;
-      } else if (word > 1) singles = 0;
-      if (unit === 32) {
-        if (spaceAt === i - 1) seen |= UNEVEN;
+        singlesEnd = i;
+      } else if (word > 1 && singles > 0) {
+        if (singles >= SINGLES_MIN)
+          singleRegions = kept(singleRegions, { start: singlesStart, end: singlesEnd });
+        singles = 0;
+      }
+      if ((kind & WHITE) !== 0) {
+        if (spaceAt === i - 1 || unit !== 32) uneven = kept(uneven, i);
         spaceAt = i;
-      } else if (isLeet[unit] === 1) {
-        if (word > 0) seen |= LEET;
+      } else if ((kind & LEET) !== 0) {
+        if (word > 0) leet = kept(leet, i);
         leetAt = i;
       }
       word = 0;
       previous = NO_LETTER;
-      if (inRun[unit] === 0) {
+      if ((kind & IN_RUN) === 0) {
         const token = i - tokenStart;
+        if (token > 1) {
+          if (token >= RUN_UNITS_MIN) runRegions = kept(runRegions, { start: tokenStart, end: i });
+          if (token <= 8 && isCode(text, tokenStart, i)) {
+            if (codes === 0) codesStart = tokenStart;
+            codes += 1;
+            codesEnd = i;
+          } else if (codes > 0) {
+            if (codes >= CODES_MIN) codeRegions = kept(codeRegions, { start: codesStart, end: codesEnd });
+            codes = 0;
+          }
+        }
         tokenStart = i + 1;
-        if (token >= RUN_UNITS_MIN) seen |= RUN;
-        if (token === 2 || token === 3 || token === 8) {
-          codes += 1;
-          if (codes === CODES_MIN) seen |= CODES;
-        } else if (token > 0) codes = 0;
       }
-      if (unit === 0x2e || unit === 0x2d) {
-        marks = markAt >= i - 2 ? marks + 1 : 1;
+      if ((kind & DASH) !== 0) {
+        marks = i - markAt <= 3 ? marks + 1 : 1;
         markAt = i;
         if (marks === MORSE_UNITS_MIN) seen |= MORSE;
       }
     }
-    if (stopAtForeign && (seen & FOREIGN) !== 0) return { seen, rot13: NO_REGIONS, reversed: NO_REGIONS };
+    if (stopAtForeign && (seen & FOREIGN) !== 0) return bare(seen & TOLD);
     const turned = rot13Of(gain);
     if (turned > 0 || rot13?.rising === true) {
       rot13 ??= new Gain();
@@ -181,14 +252,26 @@ export function scan(text: string, { stopAtForeign }: { readonly stopAtForeign: 
       reversed.add(back, block, end);
     }
   }
-  if (word === 1 && singles + 1 >= SINGLES_MIN) seen |= SINGLES;
-  const token = length - tokenStart;
-  if (token >= RUN_UNITS_MIN) seen |= RUN;
-  if ((token === 2 || token === 3 || token === 8) && codes + 1 >= CODES_MIN) seen |= CODES;
+  if (singles >= SINGLES_MIN) singleRegions = kept(singleRegions, { start: singlesStart, end: singlesEnd });
+  if (codes >= CODES_MIN) codeRegions = kept(codeRegions, { start: codesStart, end: codesEnd });
   rot13?.close();
   reversed?.close();
   const turnedRegions = rot13?.regions ?? NO_REGIONS;
   const backRegions = reversed?.regions ?? NO_REGIONS;
-  if (seen === 0 && turnedRegions.length === 0 && backRegions.length === 0) return NOTHING;
-  return { seen, rot13: turnedRegions, reversed: backRegions };
+  const told = seen & TOLD;
+  if (
+    told === 0 &&
+    (runRegions ?? codeRegions ?? singleRegions ?? leet ?? uneven ?? rot13 ?? reversed) === undefined
+  )
+    return NOTHING;
+  return {
+    seen: told,
+    rot13: turnedRegions,
+    reversed: backRegions,
+    runs: runRegions ?? NO_REGIONS,
+    codes: codeRegions ?? NO_REGIONS,
+    singles: singleRegions ?? NO_REGIONS,
+    leet: leet ?? NO_PLACES,
+    uneven: uneven ?? NO_PLACES,
+  };
 }

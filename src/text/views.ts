@@ -11,7 +11,7 @@ import { FINDERS, type Step } from "./decode.ts";
 import { type FoldMarks, fold, type Marks, type Smuggled } from "./fold.ts";
 import { lay, type Patch, touches } from "./lay.ts";
 import { OffsetMap, type Range } from "./offsets.ts";
-import { type Evidence, FOREIGN, scan, UNEVEN } from "./scan.ts";
+import { type Evidence, FOREIGN, isPlain, scan } from "./scan.ts";
 
 export type ViewKind = "plain" | Step | "joined";
 
@@ -103,39 +103,45 @@ interface Cleaned {
 /** `shift`: where the text begins in its leaf. */
 export function viewsOf(text: string, shift = 0): Canonical {
   const evidence = scan(text, { stopAtForeign: true });
-  if ((evidence.seen & ~UNEVEN) === 0 && evidence.rot13.length === 0 && evidence.reversed.length === 0) {
+  if (isPlain(evidence)) {
     return { views: [plainView(text, evidence, new Origin(undefined, undefined, shift))], marks: NO_MARKS };
   }
   return new Search(text, evidence, shift).run();
 }
 
-function plainView(text: string, { seen }: Evidence, origin: Origin, steps: readonly Step[] = []): View {
+function plainView(text: string, { uneven }: Evidence, origin: Origin, steps: readonly Step[] = []): View {
   const lower = text.toLowerCase();
-  if ((seen & UNEVEN) === 0) return new FoldedView(steps, lower, origin);
-  const squeezed = squeeze(lower);
-  return new FoldedView(
-    steps,
-    squeezed.text,
-    squeezed.map === undefined ? origin : new Origin(squeezed.map, origin),
-  );
+  if (uneven.length === 0) return new FoldedView(steps, lower, origin);
+  const squeezed = squeeze(lower, uneven);
+  const map = squeezed.map;
+  return new FoldedView(steps, squeezed.text, map === undefined ? origin : new Origin(map, origin));
 }
 
-/** Runs of white space as one space. */
-function squeeze(text: string): { text: string; map: OffsetMap | undefined } {
-  const even = text.replace(/[\t\n\v\f\r]/g, " ");
-  if (!even.includes("  ")) return { text: even, map: undefined };
-  const map = new OffsetMap();
-  const parts: string[] = [];
+/** Runs of white space as one space; `uneven` as the scan found it. */
+function squeeze(text: string, uneven: readonly number[]): { text: string; map: OffsetMap | undefined } {
+  let made = "";
+  let map: OffsetMap | undefined;
   let from = 0;
-  for (let at = even.indexOf("  "); at !== -1; at = even.indexOf("  ", from)) {
-    parts.push(even.slice(from, at + 1));
-    map.add(at + 1 - from, from, at + 1);
-    from = at + 2;
-    while (even.charCodeAt(from) === 32) from += 1;
+  /** Where the run that goes over unit for unit began. */
+  let run = 0;
+  for (const at of uneven) {
+    made += text.slice(from, at);
+    from = at + 1;
+    if (at === 0 || !isWhite(text.charCodeAt(at - 1))) {
+      made += " ";
+      continue;
+    }
+    map ??= new OffsetMap();
+    map.add(at - run, run, at);
+    run = from;
   }
-  parts.push(even.slice(from));
-  map.add(even.length - from, from, even.length);
-  return { text: parts.join(""), map };
+  made += text.slice(from);
+  map?.add(text.length - run, run, text.length);
+  return { text: made, map };
+}
+
+function isWhite(unit: number): boolean {
+  return unit === 32 || (unit >= 9 && unit <= 13);
 }
 
 class Search {
@@ -217,11 +223,9 @@ class Search {
   }
 
   #decode(from: Cleaned): void {
-    const { rot13, reversed, seen } = from.evidence;
     const { decoded } = from;
     for (const finder of FINDERS) {
-      const regions = finder.step === "rot13" ? rot13 : reversed;
-      if (finder.evidence === 0 ? regions.length === 0 : (seen & finder.evidence) === 0) continue;
+      if (!finder.isWorth(from.evidence)) continue;
       let patches = finder.find(from.text, from.evidence);
       if (decoded !== undefined)
         patches = patches.filter(({ start, end }) => touches(decoded.patches, decoded.into.span(start, end)));

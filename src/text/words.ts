@@ -4,32 +4,30 @@
  */
 import { letterOf, NO_LETTER, pairScore } from "./bigrams.ts";
 import type { Patch } from "./lay.ts";
+import type { Region } from "./scan.ts";
 
-const APART = /(?<![A-Za-z0-9])(?:[A-Za-z0-9@$!|][^A-Za-z0-9]{1,3}){3,}[A-Za-z0-9](?![A-Za-z0-9])/g;
-const GAP = /[^A-Za-z0-9@$|]+/g;
+const APART = /(?:[A-Za-z0-9][^A-Za-z0-9]{1,3}){3,}[A-Za-z0-9](?![A-Za-z0-9])/g;
+const GAP = /[^A-Za-z0-9]+/g;
 
 /** The commonest gap of a run vanishes; another gap is a space between words. */
-export function spacedPatches(text: string): Patch[] {
-  const patches: Patch[] = [];
-  APART.lastIndex = 0;
-  for (let run = APART.exec(text); run !== null; run = APART.exec(text)) {
-    const gaps = [...run[0].matchAll(GAP)];
-    const counts = new Map<string, number>();
-    for (const [gap] of gaps) counts.set(gap, (counts.get(gap) ?? 0) + 1);
-    let usual = "";
-    for (const [gap, count] of counts) if (count > (counts.get(usual) ?? 0)) usual = gap;
-    for (const { 0: gap, index } of gaps) {
-      const start = run.index + index;
-      const between = gap !== usual && (gap.length > usual.length || /\s/.test(gap));
-      if (gap !== " " || !between) patches.push({ start, end: start + gap.length, text: between ? " " : "" });
-    }
-  }
-  return patches;
+export function spacedPatches(text: string, regions: readonly Region[]): Patch[] {
+  return regions.flatMap(({ start, end }) =>
+    [...text.slice(start, end).matchAll(APART)].flatMap((run) => closed(run[0], start + run.index)),
+  );
 }
 
-/** A word by itself: not part of an identifier, an escape or a run of base64. */
-const MIXED = /(?<![A-Za-z0-9+/=_%\\&#.:-])[A-Za-z0134578@$!|]{2,20}(?![A-Za-z0-9+/=_%-])/g;
-const MIXES = /[A-Za-z][0134578@$!|]|[0134578@$!|][A-Za-z]/;
+function closed(run: string, from: number): Patch[] {
+  const gaps = [...run.matchAll(GAP)];
+  const counts = new Map<string, number>();
+  for (const [gap] of gaps) counts.set(gap, (counts.get(gap) ?? 0) + 1);
+  let usual = "";
+  for (const [gap, count] of counts) if (count > (counts.get(usual) ?? 0)) usual = gap;
+  return gaps.map(({ 0: gap, index }) => {
+    const between = gap !== usual && (gap.length > usual.length || /\s/.test(gap));
+    return { start: from + index, end: from + index + gap.length, text: between ? " " : "" };
+  });
+}
+
 const MEANT: Readonly<Record<string, string>> = {
   "0": "o",
   "1": "il",
@@ -44,24 +42,47 @@ const MEANT: Readonly<Record<string, string>> = {
   "|": "li",
 };
 
+/** Longest word, and what must not touch it: identifiers, escapes, runs of base64. */
+const WORD_UNITS_MAX = 20;
+const IN_WORD = unitsOf("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@$!|");
+const NOT_BEFORE = unitsOf("+/=_%\\&#.:-");
+const NOT_AFTER = unitsOf("+/=_%-");
+
+function unitsOf(list: string): Uint8Array {
+  const table = new Uint8Array(0x10000);
+  for (const unit of list) table[unit.charCodeAt(0)] = 1;
+  return table;
+}
+
 /** Digits and symbols that stand beside letters become the letter that fits best between its neighbours. */
-export function leetPatches(text: string): Patch[] {
+export function leetPatches(text: string, places: readonly number[]): Patch[] {
   const patches: Patch[] = [];
-  MIXED.lastIndex = 0;
-  for (let token = MIXED.exec(text); token !== null; token = MIXED.exec(text)) {
-    const word = token[0].replace(/[!|$@]+$/, "");
-    if (!MIXES.test(word)) continue;
-    const letters = [...word];
-    letters.forEach((unit, i) => {
-      const meant = MEANT[unit];
-      if (meant === undefined) return;
-      const letter = fitting(meant, letters[i - 1] ?? " ", letters[i + 1] ?? " ");
-      letters[i] = letter;
-      const start = token.index + i;
-      patches.push({ start, end: start + 1, text: letter });
-    });
+  let done = 0;
+  for (const place of places) {
+    if (place < done) continue;
+    let start = place;
+    while (start > done && place - start <= WORD_UNITS_MAX && IN_WORD[text.charCodeAt(start - 1)] === 1)
+      start -= 1;
+    let end = place + 1;
+    while (end - start <= WORD_UNITS_MAX && IN_WORD[text.charCodeAt(end)] === 1) end += 1;
+    done = end;
+    if (end - start > WORD_UNITS_MAX) continue;
+    if (NOT_BEFORE[text.charCodeAt(start - 1)] === 1 || NOT_AFTER[text.charCodeAt(end)] === 1) continue;
+    read(text.slice(start, end), start, patches);
   }
   return patches;
+}
+
+/** "cat!" is no more than excited: symbols at the end are left. */
+function read(token: string, from: number, patches: Patch[]): void {
+  const letters = [...token.replace(/[!|$@]+$/, "")];
+  letters.forEach((unit, i) => {
+    const meant = MEANT[unit];
+    if (meant === undefined) return;
+    const letter = fitting(meant, letters[i - 1] ?? " ", letters[i + 1] ?? " ");
+    letters[i] = letter;
+    patches.push({ start: from + i, end: from + i + 1, text: letter });
+  });
 }
 
 function fitting(choices: string, before: string, after: string): string {
