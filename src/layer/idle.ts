@@ -6,8 +6,12 @@ import {
   type CallerRecord,
   type Counters,
   ENTITY_KINDS,
+  type Encoder,
   type EntityKind,
+  type Exemplars,
   type Identities,
+  type Judges,
+  type RecentTexts,
   type Reputation,
   type Taken,
 } from "./ports.ts";
@@ -34,6 +38,10 @@ export const IDLE_PORTS: {
   readonly counters: Counters;
   readonly identities: Identities;
   readonly reputation: Reputation;
+  readonly encoder: Encoder;
+  readonly exemplars: Exemplars;
+  readonly recent: RecentTexts;
+  readonly judges: Judges;
 } = {
   counters: { take: () => ADMITTED, known: () => undefined },
   identities: {
@@ -45,4 +53,10 @@ export const IDLE_PORTS: {
     }),
   },
   reputation: { look: () => NO_RECORD, feed: () => undefined },
+  encoder: { encode: async () => ({ kind: "skipped", cause: "failed" }) },
+  exemplars: { size: 0, copyOf: () => undefined, nearest: () => ({}) },
+  recent: { note: () => undefined, nearest: () => 0, knows: () => false },
+  judges: {
+    open: () => ({ ask: async () => ({ kind: "failed", cause: "gone" }), close: async () => undefined }),
+  },
 };

@@ -4,7 +4,7 @@
  * of its own: whatever it needs comes through `Ports`, named here and implemented in src/ports.
  */
 import type { z } from "zod";
-import type { Counters, Identities, Reputation } from "./ports.ts";
+import type { Counters, Encoder, Exemplars, Identities, Judges, RecentTexts, Reputation } from "./ports.ts";
 import type { Delta, DialectName, Leaf, Operation, Prompt, Usage } from "./text.ts";
 import type { Act, Finding, Held, Verdict } from "./verdict.ts";
 
@@ -84,10 +84,22 @@ export interface RequestContext {
   readonly standing: Standing;
   /** Aborted when the request is over; made when it is first asked for, as most layers have nothing to stop. */
   readonly signal: AbortSignal;
+  /**
+   * What the seats before this one have made of the request: a promise where one of them still works on the present
+   * phase. To be asked for before a watch's first await. Shadows change nothing: what they found is told to shadows.
+   */
+  soFar(): Await<SoFar>;
   /** Tells the runner, and the seats after this one, who is calling. */
   identify(identity: Identity): void;
   /** Tells the seats after this one how the caller stands. From a seat in shadow it is recorded, not told. */
   stand(standing: Standing): void;
+}
+
+/** What some seats made of a request up to now. */
+export interface SoFar {
+  readonly act: Act;
+  /** The strongest of each seat, at most 16. */
+  readonly findings: readonly Finding[];
 }
 
 export interface ResponseHead {
@@ -155,6 +167,12 @@ export type Phase = Extract<keyof Watch, `on${string}`>;
 /** Compiled, immutable, shared by all requests of one snapshot. State lives in ports keyed by seat, never here. */
 export interface Layer {
   open(request: RequestContext): Watch;
+  /**
+   * A prompt was refused by a seat that enforces, this one or another, whether this one was reached or not: what is
+   * remembered of refused texts must not depend on the order of the seats. `verdict` is the joined one. Nothing waits
+   * for it.
+   */
+  onRefused?(request: RequestContext, prompt: Prompt, verdict: Verdict): void;
   dispose?(): Promise<void>;
 }
 
@@ -163,6 +181,10 @@ export interface ArtifactRef {
   readonly path: string;
   /** Hex SHA-256 that the content must have; absent: any content, recorded by its hash. */
   readonly sha256?: string;
+  /** Not text: it need not be UTF-8, and only `bytes` reads it. */
+  readonly isBinary?: true;
+  /** What to do where it cannot be read, for the report. */
+  readonly hint?: string;
 }
 
 export interface LayerKind<Config = unknown> {
@@ -208,10 +230,16 @@ export interface Ports {
   readonly counters: Counters;
   readonly identities: Identities;
   readonly reputation: Reputation;
+  readonly encoder: Encoder;
+  readonly exemplars: Exemplars;
+  readonly recent: RecentTexts;
+  readonly judges: Judges;
   readonly artifacts: Artifacts;
 }
 
 export interface Artifacts {
   /** The content that was loaded and hash-checked for a ref of `needs`. */
   text(ref: ArtifactRef): string;
+  /** The same as it lies on disk; shared, so never written to. */
+  bytes(ref: ArtifactRef): Uint8Array;
 }

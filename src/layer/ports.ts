@@ -189,3 +189,134 @@ export interface RiskEntry {
   /** The request that it was seen in. */
   readonly requestId: string;
 }
+
+/**
+ * - `embedding` numbers of unit length and their kin, as the encoder names them
+ * - `skipped` `full`: too many wait · `late`: the deadline passed · `failed`: the encoder is broken or missing
+ *   · `gone`: the request is over
+ */
+export type Encoded =
+  | { readonly kind: "embedding"; readonly embedding: Float32Array }
+  | { readonly kind: "skipped"; readonly cause: EncoderSkip };
+
+export const ENCODER_SKIPS = ["full", "late", "failed", "gone"] as const;
+export type EncoderSkip = (typeof ENCODER_SKIPS)[number];
+
+/** The sentence encoder, off the event loop, shared by all seats. */
+export interface Encoder {
+  /** Never rejects and never hangs: whatever goes wrong comes back as a value within the deadline. */
+  encode(text: string, signal?: AbortSignal): Promise<Encoded>;
+}
+
+/** A SimHash of 64 bits and the length of the text that it was taken of; near texts have near hashes. */
+export interface TextPrint {
+  readonly low: number;
+  readonly high: number;
+  /** UTF-16 units of the folded text. */
+  readonly units: number;
+}
+
+export type ExemplarLabel = "bad" | "good";
+
+export interface ExemplarMatch {
+  readonly id: string;
+  readonly label: ExemplarLabel;
+  /** `shadow`: found, but it must not block. */
+  readonly mode: "enforce" | "shadow";
+  /** 0..1; 1 is the same text. */
+  readonly similarity: number;
+}
+
+/** Texts that people have judged: known bad ones and known good ones, without the texts themselves. */
+export interface Exemplars {
+  /** 0: nothing needs to be looked up. */
+  readonly size: number;
+  /** The nearest of those that the text is a copy of, but for a word or two. */
+  copyOf(print: TextPrint): ExemplarMatch | undefined;
+  /** The nearest of each label by meaning; absent where there is none of it. */
+  nearest(embedding: Float32Array): { readonly bad?: ExemplarMatch; readonly good?: ExemplarMatch };
+}
+
+/** Texts that were refused lately, by who sent them; bounded, in this process, kept through every reload. */
+export interface RecentTexts {
+  note(who: string, print: TextPrint): void;
+  /** How near the nearest text of `who` within the last `withinMs` is, 0..1; 0 where there is none. */
+  nearest(who: string, print: TextPrint, withinMs: number): number;
+  /** Whether anything is known of `who`: spares the print. */
+  knows(who: string): boolean;
+}
+
+/** Where a remote judge is, and how much it may be asked; from the policy alone, never from a request. */
+export interface JudgeEndpoint {
+  /** https; http only to what `addresses` or `allowPrivate` lets in. */
+  readonly url: string;
+  /** Environment variable (SALLYPORT_JUDGE_...) whose value is sent as a bearer token. */
+  readonly keyEnv?: string;
+  /** Addresses and networks that the name may lead to, and no others, private ones too; []: any public one. */
+  readonly addresses: readonly string[];
+  /** Private, loopback and link-local addresses may be led to as well; a cloud's metadata service never. */
+  readonly allowPrivate: boolean;
+  /** One question in all: waiting for its turn, connecting, the answer. */
+  readonly timeoutMs: number;
+  readonly answerBytesMax: number;
+  /** Questions under way; `queueMax` more may wait. */
+  readonly concurrencyMax: number;
+  readonly queueMax: number;
+  readonly breaker: BreakerConfig;
+}
+
+export interface BreakerConfig {
+  /** So many failures in a row open the circuit. */
+  readonly failuresMax: number;
+  /** How long nobody is asked then. */
+  readonly openMs: number;
+  /** After it one question at a time is let through; so many good answers in a row close the circuit. */
+  readonly successesMin: number;
+}
+
+/**
+ * - `open` the circuit is open · `full` too many wait · `timeout` no answer in time · `address` the name leads where
+ *   it may not · `connect` no connection, TLS included · `status` another status than 200 · `redirect` it sends us
+ *   elsewhere · `too_large` · `protocol` the answer breaks HTTP or is not UTF-8 · `malformed` an answer that is no
+ *   verdict · `key` the environment has no key · `gone` nobody waits for the answer any more
+ */
+export const JUDGE_FAILURES = [
+  "open",
+  "full",
+  "timeout",
+  "address",
+  "connect",
+  "status",
+  "redirect",
+  "too_large",
+  "protocol",
+  "malformed",
+  "key",
+  "gone",
+] as const;
+export type JudgeFailure = (typeof JUDGE_FAILURES)[number];
+
+export type JudgeAnswer<T> =
+  | { readonly kind: "answered"; readonly value: T }
+  | { readonly kind: "failed"; readonly cause: JudgeFailure };
+
+export interface JudgeQuestion<T> {
+  /** JSON. */
+  readonly body: string;
+  /** The verdict in the answer's text; undefined where it holds none, which is the judge's failure. */
+  read(answer: string): T | undefined;
+  readonly signal?: AbortSignal;
+}
+
+export interface Judge {
+  /** Never rejects and never hangs: whatever goes wrong comes back as a cause within the deadline. */
+  ask<T>(question: JudgeQuestion<T>): Promise<JudgeAnswer<T>>;
+  /** Closes its connections; the circuit stays as it is. */
+  close(): Promise<void>;
+}
+
+/** Remote guards, bound to a seat: a circuit belongs to seat and URL and outlives every reload. */
+export interface Judges {
+  /** Connects to nobody before it is asked. @throws {RangeError} for an endpoint that can never be asked. */
+  open(endpoint: JudgeEndpoint): Judge;
+}

@@ -45,6 +45,77 @@ export const REASONS: Readonly<Record<string, ReasonEntry>> = {
   "prompt.rule.rested": { text: "A rule that overran its budget was left out.", problem: "prompt_blocked" },
   "prompt.unseen": { text: "The prompt hides more text than is read.", problem: "prompt_blocked" },
   "prompt.rule.*": { text: "The prompt matches a rule of the usage policy.", problem: "prompt_blocked" },
+  "prompt.classifier.jailbreak": {
+    text: "The prompt looks like an attempt to free the model of its rules.",
+    problem: "prompt_blocked",
+  },
+  "prompt.classifier.injection": {
+    text: "The prompt looks like orders hidden in what it brings along.",
+    problem: "prompt_blocked",
+  },
+  "prompt.classifier.harmful": {
+    text: "The prompt looks like a request for harm.",
+    problem: "prompt_blocked",
+  },
+  "prompt.classifier.unsure": {
+    text: "The prompt could not be judged for certain now; retry later.",
+    problem: "layer_failed",
+  },
+  "prompt.exemplar.bad": {
+    text: "The prompt is near a text that is known as abuse.",
+    problem: "prompt_blocked",
+  },
+  "prompt.conversation.retry": {
+    text: "The prompt repeats one that was refused shortly before.",
+    problem: "prompt_blocked",
+  },
+  "prompt.conversation.escalation": {
+    text: "The conversation leads step by step to what is refused.",
+    problem: "prompt_blocked",
+  },
+  "prompt.judge.*": {
+    text: "A judge found that the prompt breaks the usage policy.",
+    problem: "prompt_blocked",
+  },
+  "prompt.judge.malformed": {
+    text: "The judge gave no verdict that could be read.",
+    problem: "layer_failed",
+  },
+  "prompt.judge.unavailable": { text: "The judge could not be asked; retry later.", problem: "layer_failed" },
+  "prompt.judge.budget": {
+    text: "The judge may not be asked more for now; retry later.",
+    problem: "layer_failed",
+  },
+  "prompt.judge.partial": { text: "The judge saw only a part of the prompt.", problem: "layer_failed" },
+  "media.image": { text: "The request brings images.", problem: "prompt_blocked" },
+  "media.audio": { text: "The request brings audio.", problem: "prompt_blocked" },
+  "media.video": { text: "The request brings video.", problem: "prompt_blocked" },
+  "media.file": { text: "The request brings files.", problem: "prompt_blocked" },
+  "media.file-id": { text: "The request names files that were uploaded before.", problem: "prompt_blocked" },
+  "media.remote-url": {
+    text: "The request has something fetched from an address.",
+    problem: "prompt_blocked",
+  },
+  "media.judge": { text: "The request brings media for the judge.", problem: "prompt_blocked" },
+  "media.count": { text: "The request brings too many images, audio or files.", problem: "prompt_blocked" },
+  "media.size": {
+    text: "The request brings an image, audio or file that is too large.",
+    problem: "prompt_blocked",
+  },
+  "media.type": { text: "The request brings media of a type that is not taken.", problem: "prompt_blocked" },
+  "media.type-mismatch": {
+    text: "The request brings media of another type than it says.",
+    problem: "prompt_blocked",
+  },
+  "media.host": {
+    text: "The request names an address that media may not come from.",
+    problem: "prompt_blocked",
+  },
+  "media.private-address": {
+    text: "The request names an address inside a private network.",
+    problem: "prompt_blocked",
+  },
+  "media.malformed": { text: "The request has media that cannot be read.", problem: "prompt_blocked" },
   "output.secret.*": { text: "The answer holds a credential.", problem: "answer_blocked" },
   "layer.error": { text: "A check failed.", problem: "layer_failed" },
   "layer.timeout": { text: "A check did not finish in time.", problem: "layer_failed" },

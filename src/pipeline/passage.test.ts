@@ -326,6 +326,78 @@ describe("passage", () => {
     ]);
   });
 
+  it("tells a seat what those before it made of the request, once they have; shadows to shadows alone", async () => {
+    const heard: Record<string, unknown> = {};
+    const listening = (id: string, more: Partial<Seat> = {}): Seat => {
+      let passage: RequestContext;
+      const onPrompt = async (): Promise<Verdict> => {
+        const { act, findings } = await passage.soFar();
+        heard[id] = [act, findings.map(({ reason }) => reason)];
+        return ALLOW;
+      };
+      const open = (request: RequestContext): Watch => {
+        passage = request;
+        return { onPrompt };
+      };
+      return seatOf({}, { id, layer: { open }, ...more });
+    };
+    const flag = (reason: string): Verdict => ({ act: "flag", findings: [{ reason, score: 0.5 }] });
+    const passage = passageOf([
+      listening("first"),
+      seatOf({ onRequest: () => flag("custom.early"), onLeaf: () => flag("custom.leaf") }, { id: "a" }),
+      seatOf({ onPrompt: () => BLOCK }, { id: "shadow", mode: "shadow" }),
+      seatOf(
+        {
+          onPrompt: async () => {
+            await new Promise(setImmediate);
+            return flag("custom.late");
+          },
+        },
+        { id: "slow" },
+      ),
+      listening("live"),
+      listening("shadowed", { mode: "shadow" }),
+      seatOf({ onPrompt: () => flag("custom.behind") }, { id: "behind" }),
+    ]);
+    await passage.onRequest(HEAD);
+    await passage.onPrompt(promptOf(["one"]));
+    assert.deepEqual(heard, {
+      first: ["allow", []],
+      live: ["flag", ["custom.early", "custom.leaf", "custom.late"]],
+      shadowed: ["block", ["custom.early", "custom.leaf", "custom.test", "custom.late"]],
+    });
+    assert.throws(() => passage.soFar(), /before a watch's first await/);
+  });
+
+  it("tells the layers that ask when a prompt is refused, also those that were not reached", async () => {
+    for (const [watch, mode, heard] of [
+      [{ onLeaf: () => BLOCK }, "enforce", 1],
+      [{ onPrompt: async () => BLOCK }, "enforce", 1],
+      [{ onPrompt: () => BLOCK }, "shadow", 0],
+      [{ onPrompt: () => ALLOW }, "enforce", 0],
+    ] as const) {
+      const told: Verdict[] = [];
+      const remembers: Seat["layer"] = {
+        open: () => ({}),
+        onRefused: (_request, _prompt, verdict) => void told.push(verdict),
+      };
+      const throws: Seat["layer"] = {
+        open: () => ({}),
+        onRefused() {
+          throw new Error("a bug");
+        },
+      };
+      const passage = passageOf([
+        seatOf(watch, { mode }),
+        seatOf({}, { id: "throws", layer: throws }),
+        seatOf({}, { id: "remembers", layer: remembers }),
+      ]);
+      await passage.onPrompt(promptOf(["one"]));
+      assert.equal(told.length, heard);
+      assert.ok(told.every(({ act }) => act === "block"));
+    }
+  });
+
   it("joins the chunk verdicts of several seats and takes the smallest hold", async () => {
     const hold = (holdFrom: number, later: boolean): Watch => ({
       onChunk: () => (later ? Promise.resolve({ ...ALLOW, holdFrom }) : { ...ALLOW, holdFrom }),

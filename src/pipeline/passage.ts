@@ -22,6 +22,7 @@ import type {
   RequestContext,
   RequestHead,
   ResponseHead,
+  SoFar,
   Standing,
   Verdict,
   Watch,
@@ -50,6 +51,7 @@ export interface ChunkOutcome {
 const RELEASED: ChunkOutcome = Object.freeze({ verdict: ALLOW, holdFrom: Number.POSITIVE_INFINITY });
 
 const NO_QUOTAS: readonly Quota[] = Object.freeze([]);
+const NONE_PENDING: readonly Promise<Verdict>[] = Object.freeze([]);
 
 /** One object for all: an abort without a reason makes an exception, with its stack, for every request. */
 const REQUEST_OVER = new Error("the request is over");
@@ -69,6 +71,8 @@ export class Passage implements RequestContext {
   #chunkRunsMade: SeatRun[] | undefined;
   /** The seat whose code runs now, up to its first await. */
   #speaking: SeatRun | undefined;
+  /** Of seats before, in the phase under way. */
+  #pending: readonly Promise<Verdict>[] = NONE_PENDING;
   #abort: AbortController | undefined;
   #ended = false;
 
@@ -98,6 +102,28 @@ export class Passage implements RequestContext {
     if (run === undefined || this.#appliesTo(run)) this.standing = standing;
   }
 
+  soFar(): Await<SoFar> {
+    const run = this.#speaking;
+    if (run === undefined) throw new Error("soFar() is for the time before a watch's first await");
+    const pending = this.#pending;
+    if (pending.length === 0) return this.#madeBefore(run);
+    return Promise.all(pending).then(() => this.#madeBefore(run));
+  }
+
+  #madeBefore(own: SeatRun): SoFar {
+    const isShadow = !this.#appliesTo(own);
+    const findings: Finding[] = [];
+    let act: Act = "allow";
+    for (const run of this.#runs) {
+      if (run === own) break;
+      const found = isShadow ? run.would : run.applied;
+      if (found === "allow") continue;
+      if (compareActs(found, act) > 0) act = found;
+      findings.push(...run.findings);
+    }
+    return { act, findings };
+  }
+
   get #chunkRuns(): SeatRun[] {
     this.#chunkRunsMade ??= this.#runs.filter((run) => run.seat.phases.includes("onChunk"));
     return this.#chunkRunsMade;
@@ -124,6 +150,8 @@ export class Passage implements RequestContext {
     const pending: Promise<Verdict>[] = [];
     for (const run of this.#runs) {
       const { phases } = run.seat;
+      // A copy, as it grows by those who come after.
+      if (pending.length > this.#pending.length) this.#pending = [...pending];
       if (!phases.includes("onLeaf") && !phases.includes("onPrompt")) continue;
       if (phases.includes("onLeaf")) {
         joined = join(
@@ -138,8 +166,23 @@ export class Passage implements RequestContext {
       }
       if (joined.act === "block") break;
     }
-    if (pending.length === 0) return joined;
-    return Promise.all(pending).then((verdicts) => verdicts.reduce(join, joined));
+    this.#pending = NONE_PENDING;
+    if (pending.length === 0) return this.#judged(prompt, joined);
+    return Promise.all(pending).then((verdicts) => this.#judged(prompt, verdicts.reduce(join, joined)));
+  }
+
+  /** Tells the layers that ask for it that the prompt is refused. */
+  #judged(prompt: Prompt, verdict: Verdict): Verdict {
+    if (verdict.act !== "block") return verdict;
+    for (const run of this.#runs) {
+      if (run.seat.layer.onRefused === undefined) continue;
+      try {
+        run.seat.layer.onRefused(this, prompt, verdict);
+      } catch (error) {
+        run.error ??= error;
+      }
+    }
+    return verdict;
   }
 
   onResponseHead(head: ResponseHead): Await<Verdict> {

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
+import { z } from "zod";
 import { FAKE_KINDS, type FakeLayer } from "../../test/support/fake-layers.ts";
 import { ROUTES } from "../http/routes.ts";
-import { IDLE_PORTS } from "../layer/index.ts";
+import { defineLayer, IDLE_PORTS } from "../layer/index.ts";
 import { type CompileOptions, compilePolicy } from "./compile.ts";
 import { ROUTE_IDS, ROUTE_PATHS } from "./policy-file.ts";
 import { formatProblems } from "./problems.ts";
@@ -357,3 +358,41 @@ function replace(root: unknown, path: readonly (string | number)[], value: unkno
   for (const part of path.slice(0, -1)) at = at[part] as Record<string | number, unknown>;
   at[path.at(-1)!] = value;
 }
+
+test("an artifact that is binary is given as bytes, and one that cannot be read comes with its hint", async () => {
+  const bytes = Uint8Array.of(0, 0xff, 0xfe);
+  const seen: unknown[] = [];
+  const model = defineLayer({
+    kind: "model",
+    summary: "Reads a model.",
+    config: z.strictObject({ file: z.string().describe("A file.") }),
+    phases: ["onPrompt"],
+    needs: ({ file }) => [
+      { path: file, isBinary: true, hint: "train one first" },
+      { path: "packs/one.yaml" },
+    ],
+    compile({ file }, { artifacts }) {
+      seen.push(artifacts.bytes({ path: file }), artifacts.bytes({ path: "packs/one.yaml" }).length > 0);
+      assert.throws(() => artifacts.text({ path: file }), /is named as binary/);
+      assert.throws(() => artifacts.bytes({ path: "other" }), /not named by the layer's needs/);
+      return { open: () => ({}) };
+    },
+  });
+  const policy = `version: 1
+routes: []
+seats: [{ id: a, use: model, with: { file: a.bin } }]
+`;
+  const artifact = async (path: string) => {
+    if (path === "a.bin") return bytes;
+    return Buffer.from("rules: [one]\n");
+  };
+  const good = await compile(policy, { kinds: [model], artifact });
+  assert.ok(good.ok, good.ok ? "" : formatProblems(good.problems));
+  assert.deepEqual(seen, [bytes, true]);
+  const missing = await compile(policy, { kinds: [model] });
+  assert.ok(!missing.ok);
+  assert.match(
+    formatProblems(missing.problems),
+    /"a\.bin" cannot be read: there is no such file; train one first/,
+  );
+});

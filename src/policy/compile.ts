@@ -62,6 +62,13 @@ export async function compilePolicy(options: CompileOptions): Promise<CompileRes
   return new Compilation(options, source).run();
 }
 
+/** An artifact as a layer gets it; `text` is undefined where it is none. */
+interface Loaded {
+  readonly bytes: Uint8Array;
+  readonly text: string | undefined;
+  readonly sha256: string;
+}
+
 class Compilation {
   readonly #options: CompileOptions;
   readonly #source: YamlSource;
@@ -203,25 +210,32 @@ class Compilation {
       this.#problems.push(...this.#explain(error, withPath, kind));
       return undefined;
     }
-    const contents = new Map<string, string>();
+    const contents = new Map<string, Loaded>();
     const hashes: string[] = [];
     for (const ref of refs) {
       const loaded = await this.#load(ref);
       if ("message" in loaded) {
-        this.#report(placeOf(entry.with, ref.path, withPath), loaded.message);
+        const hint = ref.hint === undefined ? "" : `; ${ref.hint}`;
+        this.#report(placeOf(entry.with, ref.path, withPath), `${loaded.message}${hint}`);
         continue;
       }
-      contents.set(ref.path, loaded.text);
+      contents.set(ref.path, loaded);
       hashes.push(`${ref.path}=${loaded.sha256}`);
     }
     if (contents.size < new Set(refs.map(({ path }) => path)).size) return undefined;
     const fingerprint = sha256([kind.kind, canonical(entry.with), ...hashes.sort()].join("\0")).slice(0, 32);
+    const loadedFor = (ref: ArtifactRef): Loaded => {
+      const loaded = contents.get(ref.path);
+      if (loaded === undefined) throw new Error(`the artifact ${ref.path} is not named by the layer's needs`);
+      return loaded;
+    };
     const artifacts = {
       text(ref: ArtifactRef): string {
-        const text = contents.get(ref.path);
-        if (text === undefined) throw new Error(`the artifact ${ref.path} is not named by the layer's needs`);
+        const { text } = loadedFor(ref);
+        if (text === undefined) throw new Error(`the artifact ${ref.path} is named as binary`);
         return text;
       },
+      bytes: (ref: ArtifactRef): Uint8Array => loadedFor(ref).bytes,
     };
     try {
       const layer =
@@ -253,7 +267,7 @@ class Compilation {
     return layer;
   }
 
-  async #load(ref: ArtifactRef): Promise<{ text: string; sha256: string } | { message: string }> {
+  async #load(ref: ArtifactRef): Promise<Loaded | { message: string }> {
     const named = `the artifact "${ref.path}"`;
     if (!isInside(ref.path))
       return { message: `${named} must lie in the policy's folder: a relative path without ".."` };
@@ -281,8 +295,9 @@ class Compilation {
     if (ref.sha256 !== undefined && ref.sha256.toLowerCase() !== hash) {
       return { message: `${named} has the SHA-256 ${hash}, not the one that is asked for` };
     }
+    if (ref.isBinary === true) return { bytes, text: undefined, sha256: hash };
     try {
-      return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), sha256: hash };
+      return { bytes, text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), sha256: hash };
     } catch {
       return { message: `${named} is not valid UTF-8` };
     }
@@ -308,8 +323,9 @@ class Compilation {
     const file = siblingOf(this.#options.file.path, artifact);
     const spot = message.startsWith(`${artifact}:`) ? message.slice(artifact.length) : "";
     const [, line = "1", column = "1", words = message] = /^:(\d+):(\d+): (.+)$/s.exec(spot) ?? [];
-    const text = new TextDecoder().decode(this.#artifacts.get(artifact) ?? new Uint8Array());
-    const excerpt = text.split("\n", Number(line)).at(Number(line) - 1);
+    const bytes = this.#artifacts.get(artifact) ?? new Uint8Array();
+    const text = bytes.includes(0) ? undefined : new TextDecoder().decode(bytes);
+    const excerpt = text?.split("\n", Number(line)).at(Number(line) - 1);
     return {
       ...wholeFileProblem(file, words),
       line: Number(line),

@@ -130,6 +130,29 @@ export const gatewaySchema = z.strictObject({
     })
     .prefault({})
     .describe("Databases on addresses; re-read when they are replaced. Absent: country and asn are unknown."),
+  encoder: z
+    .strictObject({
+      workers: z
+        .int()
+        .min(1)
+        .max(64)
+        .default(1)
+        .describe("Threads that encode; each takes some 100 MB, and a core while it is busy."),
+      queueMax: z
+        .int()
+        .min(0)
+        .max(1_000)
+        .default(16)
+        .describe("Texts that may wait for a thread; the next one is not encoded, and the record says so."),
+      timeoutMs: ms(
+        200,
+        "For one text, its wait included. Keep it below the timeoutMs of the seats that ask: theirs ends all else.",
+      ),
+    })
+    .prefault({})
+    .describe(
+      "The sentence encoder behind prompt-classifier's second stage; it starts with the first text that asks for it.",
+    ),
   limits: z
     .strictObject({
       headerBytesMax: bytes(32_768, "Bytes of a request's headers; more is 431.", 16 * MiB),

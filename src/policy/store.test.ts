@@ -290,20 +290,25 @@ test("a folder that lost its policy serves the last good one", async () => {
 
 test("a folder that never had a policy serves the shipped one, until one comes", async () => {
   const { configDir, dataDir, write, open, results } = place();
-  const kinds: LayerKind[] = ["auth", "reputation", "rate-limit", "prompt-rules", "output-secrets"].map(
-    (kind) => ({
-      kind,
-      summary: "",
-      config: z.looseObject({}),
-      phases: ["onPrompt"],
-      compile: () => ({ open: () => ({}) }),
-    }),
-  );
+  const kinds: LayerKind[] = [
+    "auth",
+    "reputation",
+    "rate-limit",
+    "prompt-rules",
+    "prompt-classifier",
+    "output-secrets",
+  ].map((kind) => ({
+    kind,
+    summary: "",
+    config: z.looseObject({}),
+    phases: ["onPrompt"],
+    compile: () => ({ open: () => ({}) }),
+  }));
   const store = await open({ kinds: [...kinds, ...FAKE_KINDS] });
   assert.equal(store.status().servedFrom, "embedded");
   assert.deepEqual(
     store.current().seats.map(({ id }) => id),
-    ["auth", "reputation", "rate-limit", "prompt-rules", "output-secrets"],
+    ["auth", "reputation", "rate-limit", "prompt-rules", "prompt-classifier", "output-secrets"],
   );
   assert.equal(store.current().routes.size, 10);
   assert.equal(existsSync(lastGoodPath(dataDir)), false, "the shipped policy is nobody's last good one");

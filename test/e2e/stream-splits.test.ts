@@ -33,7 +33,7 @@ const kind = outputSecrets;
 const layer = kind.compile(kind.config.parse({}), {
   seat: "output-secrets",
   ...IDLE_PORTS,
-  artifacts: { text: () => "" },
+  artifacts: { text: () => "", bytes: () => new Uint8Array() },
 });
 const snapshot: Snapshot = {
   revision: "test",
