@@ -12,6 +12,8 @@ const USAGE = `sallyport: a guarded double gate in front of a model API
   sallyport sanctions list|impose|lift
                                     act on an account, on a running gateway
   sallyport reputation show KIND ID why a caller stands where they stand, on a running gateway
+  sallyport exemplars list|add|remove
+                                    texts that are known as bad or good, on a running gateway
   sallyport schemas                 write config/schema/*.json and the tables of the docs
 
 Every subcommand explains itself with --help.`;
@@ -22,6 +24,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   keys: async () => (await import("./keys.ts")).runKeys,
   sanctions: async () => (await import("./sanctions.ts")).runSanctions,
   reputation: async () => (await import("./reputation.ts")).runReputation,
+  exemplars: async () => (await import("./exemplars.ts")).runExemplars,
   schemas: async () => (await import("./schemas.ts")).runSchemas,
 };
 

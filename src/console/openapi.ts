@@ -17,6 +17,7 @@ const NOUNS: Readonly<Record<Noun, string>> = {
   limits: "Limits and where their counters stand.",
   reputation: "Risk points of callers, and why.",
   sanctions: "What was imposed on callers.",
+  exemplars: "Texts that people have judged, by which their like is known.",
   stores: "Where state is kept, and the model APIs behind the gateway.",
   api: "This API.",
 };
@@ -53,7 +54,7 @@ export function openapiDocument(rows: readonly RouteRow[]): JsonObject {
       title: "Sallyport admin API",
       version: "1",
       description:
-        "Keys, limits, reputation and sanctions of one gateway, live. Errors are RFC 9457 problem details.",
+        "Keys, limits, reputation, sanctions and exemplars of one gateway, live. Errors are RFC 9457 problem details.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "http://127.0.0.1:8081", description: "`admin.listen` in gateway.yaml." }],

@@ -5,6 +5,7 @@
 import type { Await, DialectName, Entity, SanctionAct, Tier } from "../layer/index.ts";
 import type { Spool } from "../ledger/spool.ts";
 import type { PolicyStore } from "../policy/store.ts";
+import type { ExemplarBank } from "../ports/exemplars.ts";
 import type { KeyRecord, KeyScopes } from "../ports/keys-record.ts";
 import type { Sanctions } from "../ports/sanctions.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -13,6 +14,7 @@ export interface AdminParts {
   readonly policy: Pick<PolicyStore, "current" | "status" | "reload">;
   readonly identities: KeyAdmin;
   readonly sanctions: SanctionAdmin;
+  readonly exemplars: ExemplarAdmin;
   readonly reputation: ReputationAdmin;
   /** How the reputation seats of the served policy read points; in the order of the seats. */
   readonly reputationSeats: () => readonly ReputationSeat[];
@@ -50,6 +52,8 @@ export interface KeyAdmin {
 }
 
 export type SanctionAdmin = Pick<Sanctions, "impose" | "lift" | "get" | "list">;
+
+export type ExemplarAdmin = Pick<ExemplarBank, "add" | "remove" | "get" | "values">;
 
 /** Why an entity stands where it stands. Points decay by half in each half-life. */
 export interface ReputationExplanation {

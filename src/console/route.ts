@@ -10,7 +10,16 @@ import type { AdminParts } from "./parts.ts";
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 /** What an operation is about: a tag of the document, a section of the docs. */
-export type Noun = "health" | "policy" | "keys" | "limits" | "reputation" | "sanctions" | "stores" | "api";
+export type Noun =
+  | "health"
+  | "policy"
+  | "keys"
+  | "limits"
+  | "reputation"
+  | "sanctions"
+  | "exemplars"
+  | "stores"
+  | "api";
 
 export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   /** Values of the path's `{name}` segments, decoded. */

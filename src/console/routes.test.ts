@@ -236,3 +236,40 @@ test("policy, status, upstreams, stores and the document answer as they say", as
   assert.equal((await admin.ask("POST /api/policy/reload")).status, 422);
   assert.equal((await admin.ask("GET /api/openapi.json")).body["openapi"], "3.1.1");
 });
+
+test("exemplars: added, listed, shown, removed; never with their text", async (context) => {
+  const weather = { isAway: false };
+  const admin = await openConsole(standInParts(weather));
+  context.after(() => admin.close());
+  const text = "Words that nobody but their author should read.";
+  const add = (body: object) => admin.ask<{ id: string }>("POST /api/exemplars", { body });
+  const made = await add({ text, label: "bad", reason: "case 7", note: "from a report" });
+  assert.equal(made.status, 201);
+  const { id } = made.body;
+  assert.equal(made.headers.get("location"), `/api/exemplars/${id}`);
+  assert.equal(admin.audits.at(-1)?.target, `${id} bad`);
+  assert.equal(
+    (await add({ text: "A good one.", label: "good", reason: "an appeal", mode: "shadow" })).status,
+    201,
+  );
+  const page = await admin.ask<{ exemplars: { id: string; mode: string }[]; next: string | null }>(
+    "GET /api/exemplars?label=bad",
+    { token: READ_TOKEN },
+  );
+  assert.deepEqual(
+    page.body.exemplars.map((row) => [row.id, row.mode]),
+    [[id, "enforce"]],
+  );
+  const shown = await admin.ask<Record<string, unknown>>(`GET /api/exemplars/${id}`);
+  assert.equal(shown.body["reason"], "case 7");
+  for (const { body } of [made, page, shown]) assert.ok(!JSON.stringify(body).includes("author"));
+  assert.ok(!JSON.stringify(admin.audits).includes("author"));
+  assert.equal((await add({ text: "", label: "bad", reason: "x" })).status, 400);
+  assert.equal((await add({ text, label: "ugly", reason: "x" })).status, 400);
+  assert.equal((await admin.ask("GET /api/exemplars/ex_none")).status, 400);
+  weather.isAway = true;
+  assert.equal((await add({ text, label: "bad", reason: "x" })).status, 503);
+  weather.isAway = false;
+  assert.equal((await admin.ask(`DELETE /api/exemplars/${id}`)).status, 200);
+  assert.equal((await admin.ask(`DELETE /api/exemplars/${id}`)).status, 404);
+});

@@ -3,6 +3,7 @@
  * what is listed is in the OpenAPI document and in docs/admin-api.md.
  */
 import { apiRoutes } from "./api-routes.ts";
+import { exemplarsRoutes } from "./exemplars-routes.ts";
 import { healthRoutes } from "./health-routes.ts";
 import { keysRoutes } from "./keys-routes.ts";
 import { limitsRoutes } from "./limits-routes.ts";
@@ -24,6 +25,7 @@ export const ADMIN_ROWS: readonly RouteRow[] = [
   ...limitsRoutes,
   ...reputationRoutes,
   ...sanctionsRoutes,
+  ...exemplarsRoutes,
   ...upstreamsRoutes,
   ...storesRoutes,
   ...apiRoutes(() => openapiDocument(ADMIN_ROWS)),

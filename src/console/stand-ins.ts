@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
+import { type ExemplarRow, newExemplarRow } from "../ports/exemplars-row.ts";
 import { newRow, type SanctionRow } from "../ports/sanctions-row.ts";
 import { type AdminOptions, type AuditEntry, openAdmin } from "./admin.ts";
 import { openapiDocument } from "./openapi.ts";
@@ -49,6 +50,7 @@ export function standInParts(weather: Weather = { isAway: false }): AdminParts {
     },
     identities: standInKeys(refuseWhenAway),
     sanctions: standInSanctions(refuseWhenAway),
+    exemplars: standInExemplars(refuseWhenAway),
     ...standInReputation(refuseWhenAway),
     counters: standInCounters(refuseWhenAway),
     limits: () => [
@@ -165,6 +167,26 @@ function standInSanctions(refuseWhenAway: () => void): AdminParts["sanctions"] {
         .filter((row) => active === undefined || (row.liftedAt === undefined) === active)
         .filter((row) => entity === undefined || row.entity.id === entity.id)
         .reverse(),
+  };
+}
+
+function standInExemplars(refuseWhenAway: () => void): AdminParts["exemplars"] {
+  const rows = new Map<string, ExemplarRow>();
+  return {
+    get: (id) => rows.get(id),
+    values: () => rows.values(),
+    async add(wanted) {
+      refuseWhenAway();
+      const embedding = new Float32Array(512).fill(0.1);
+      const folded = wanted.text.toLowerCase();
+      const row = newExemplarRow(wanted, { folded, print: undefined, embedding, nowMs: Date.now() });
+      rows.set(row.id, row);
+      return row;
+    },
+    async remove(id) {
+      refuseWhenAway();
+      return rows.delete(id);
+    },
   };
 }
 

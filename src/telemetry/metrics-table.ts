@@ -3,7 +3,7 @@
  * have. metrics.ts makes exactly these (a test holds the two together), docs and dashboards are written
  * from it, and nothing that a caller chooses can grow it past its bounds.
  */
-import { ACTS, ENTITY_KINDS, PROBLEMS, TIERS } from "../layer/index.ts";
+import { ACTS, ENCODER_SKIPS, ENTITY_KINDS, JUDGE_FAILURES, PROBLEMS, TIERS } from "../layer/index.ts";
 
 /** The values a label may have, or how many; what does not fit becomes "other". */
 export type LabelBound = readonly string[] | number;
@@ -310,6 +310,38 @@ export const METRICS = {
     labels: { kind: ENTITY_KINDS },
     isRead: true,
   },
+  encoderTexts: {
+    name: "sallyport_encoder_texts_total",
+    type: "counter",
+    unit: "1",
+    help: "What became of texts for the sentence encoder: embedded, known, or skipped because full, late, failed or gone?",
+    labels: { outcome: ["embedded", "known", ...ENCODER_SKIPS] },
+    isRead: true,
+  },
+  encoderWaiting: {
+    name: "sallyport_encoder_texts_waiting",
+    type: "gauge",
+    unit: "1",
+    help: "How many texts wait for the sentence encoder, or are in it?",
+    labels: {},
+    isRead: true,
+  },
+  encoderSeconds: {
+    name: "sallyport_encoder_seconds_total",
+    type: "counter",
+    unit: "seconds",
+    help: "How long did embedded texts take, their wait included? Over the rate of embedded: the mean.",
+    labels: {},
+    isRead: true,
+  },
+  exemplars: {
+    name: "sallyport_exemplars",
+    type: "gauge",
+    unit: "1",
+    help: "How many exemplars, bad and good, are known here?",
+    labels: {},
+    isRead: true,
+  },
   canaryUses: {
     name: "sallyport_canary_key_uses_total",
     type: "counter",
@@ -355,6 +387,30 @@ export const METRICS = {
     unit: "requests",
     help: "How many requests were turned away because the upstream was full, by the caller's standing?",
     labels: { dialect: DIALECTS, tier: TIERS },
+    isRead: true,
+  },
+  judgeQuestions: {
+    name: "sallyport_judge_questions_total",
+    type: "counter",
+    unit: "1",
+    help: "How many questions did each seat have for its judge, and how did they end?",
+    labels: { seat: SEATS_MAX, outcome: ["answered", ...JUDGE_FAILURES] },
+    isRead: true,
+  },
+  judgeSeconds: {
+    name: "sallyport_judge_answer_seconds_total",
+    type: "counter",
+    unit: "seconds",
+    help: "How long were answers of the judge waited for, all together? Over the answered questions: the mean.",
+    labels: { seat: SEATS_MAX },
+    isRead: true,
+  },
+  judgeOpen: {
+    name: "sallyport_judge_circuit_open",
+    type: "gauge",
+    unit: "1",
+    help: "Is a judge left alone because it failed (1)?",
+    labels: { seat: SEATS_MAX },
     isRead: true,
   },
   counterOverflow: {
