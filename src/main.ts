@@ -19,12 +19,17 @@ import { formatProblems } from "./policy/problems.ts";
 import { openPolicy } from "./policy/store.ts";
 import { MemoryCounters } from "./ports/counters-memory.ts";
 import type { RedisCounters } from "./ports/counters-redis.ts";
+import { type EncoderStats, openEncoder } from "./ports/encoder.ts";
+import { openExemplars } from "./ports/exemplars.ts";
 import { openGeo } from "./ports/geo.ts";
 import { openIdentities } from "./ports/identities.ts";
+import { type JudgeFigures, openJudges } from "./ports/judges.ts";
+import type { Resolve } from "./ports/judges-address.ts";
+import { RecentTextStore } from "./ports/recent-texts.ts";
 import { openRedis } from "./ports/redis.ts";
 import { openReputation } from "./ports/reputation.ts";
 import { openSanctions } from "./ports/sanctions.ts";
-import { limitsOf, reputationSeatsOf } from "./served.ts";
+import { cautionsOf, limitsOf, reputationSeatsOf } from "./served.ts";
 import { openLogger } from "./telemetry/logger.ts";
 import { openMetrics } from "./telemetry/metrics.ts";
 import { openObserver } from "./telemetry/observer.ts";
@@ -37,6 +42,8 @@ export interface SallyportOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly adminToken: string;
   readonly bootstrapKey: string | undefined;
+  /** How judges' names are resolved; DNS by default. */
+  readonly resolveJudge?: Resolve;
   /** More kinds than the registry holds; tests bring probes. */
   readonly moreLayers?: readonly LayerKind[];
 }
@@ -109,12 +116,41 @@ export async function openSallyport(options: SallyportOptions) {
   });
   opening.defer(() => reputation.close());
 
+  // Remote guards, whose circuits outlive every policy; nobody is connected to before a seat asks.
+  const judges = openJudges({
+    env,
+    ...(options.resolveJudge !== undefined && { resolve: options.resolveJudge }),
+    onCircuit: ({ seat, origin, cause }) =>
+      cause === undefined
+        ? log.info({ seat, judge: origin }, "the judge is asked again")
+        : log.error({ seat, judge: origin, cause }, "the judge fails and is left alone for a while"),
+  });
+  opening.defer(() => judges.close());
+
+  // The encoder's threads start with the first text that asks for them.
+  const encoder = openEncoder({ ...config.encoder, onProblem: changed("the sentence encoder") });
+  opening.defer(() => encoder.close());
+  const exemplars = await openExemplars({ dataDir, redis, encoder, onProblem: changed("exemplars") });
+  opening.defer(() => exemplars.close());
+  const recent = new RecentTextStore();
+
+  // Of the first policy it is told below, as there is no store to ask before.
+  let caution: (() => void) | undefined;
+
   // The policy next, as it needs the ports; a bad one leaves the last good one in place.
   const policy = await openPolicy({
     configDir,
     dataDir,
     kinds: [...layerKinds, ...(options.moreLayers ?? [])],
-    portsFor: (seat) => ({ counters: counters.forSeat(seat), identities, reputation }),
+    portsFor: (seat) => ({
+      counters: counters.forSeat(seat),
+      identities,
+      reputation,
+      encoder,
+      exemplars,
+      recent: recent.forSeat(seat),
+      judges: judges.forSeat(seat),
+    }),
     pollMs: config.policyPollMs,
     onReload(result) {
       metrics.policyReload(result);
@@ -122,9 +158,15 @@ export async function openSallyport(options: SallyportOptions) {
       const fields = { result: result.result, revision: result.revision };
       if (problems.length === 0) log.info(fields, "policy");
       else log.warn({ ...fields, problem: formatProblems(problems) }, "the policy on file is not served");
+      if (result.result === "applied") caution?.();
     },
   });
   opening.defer(() => policy.close());
+  caution = () => {
+    for (const problem of cautionsOf(policy.current().seats))
+      log.warn({ problem }, "served as it was asked for");
+  };
+  caution();
 
   // Upstreams are connected to lazily; one that is away answers with its own code.
   const upstreams = await openUpstreams(config, { onKeysProblem: changed("keys of organisations") });
@@ -152,6 +194,7 @@ export async function openSallyport(options: SallyportOptions) {
     policy,
     identities,
     sanctions,
+    exemplars,
     reputation,
     reputationSeats: () => reputationSeatsOf(policy.current().seats),
     counters,
@@ -202,6 +245,17 @@ export async function openSallyport(options: SallyportOptions) {
   metrics.read("limitTakes", () => takesOf(counters.stats()));
   metrics.read("reputationEntities", () => reputation.stats().entities);
   metrics.read("sanctionsActive", () => activeByKind(sanctions.list({ active: true })));
+  metrics.read("judgeQuestions", () => judges.stats().flatMap(askedOf));
+  metrics.read("judgeSeconds", () =>
+    judges.stats().map(({ seat, answeredMs }) => [[seat], answeredMs / 1000] as const),
+  );
+  metrics.read("judgeOpen", () =>
+    judges.stats().map(({ seat, isOpen }) => [[seat], isOpen ? 1 : 0] as const),
+  );
+  metrics.read("encoderTexts", () => encoderOutcomes(encoder.stats()));
+  metrics.read("encoderWaiting", () => encoder.stats().waiting);
+  metrics.read("encoderSeconds", () => encoder.stats().spentMs / 1_000);
+  metrics.read("exemplars", () => exemplars.size);
   if (redis !== undefined) {
     metrics.read("redisUp", () => (redis.isUp ? 1 : 0));
     metrics.read("replicas", () => redis.liveReplicas);
@@ -241,6 +295,8 @@ export async function openSallyport(options: SallyportOptions) {
     identities,
     sanctions,
     reputation,
+    exemplars,
+    encoder,
     counters,
     upstreams,
     spool,
@@ -255,6 +311,16 @@ export async function openSallyport(options: SallyportOptions) {
 
 function activeByKind(sanctions: readonly { readonly entity: Entity }[]): [string[], number][] {
   return ENTITY_KINDS.map((kind) => [[kind], sanctions.filter(({ entity }) => entity.kind === kind).length]);
+}
+
+function askedOf({ seat, answered, failed }: JudgeFigures): [string[], number][] {
+  const outcomes = Object.entries({ answered, ...failed });
+  return outcomes.map(([outcome, count]) => [[seat, outcome], count]);
+}
+
+function encoderOutcomes({ embedded, known, skipped }: EncoderStats): [string[], number][] {
+  const outcomes = { embedded, known, ...skipped };
+  return Object.entries(outcomes).map(([outcome, count]) => [[outcome], count]);
 }
 
 /** Who answered for the limits; with Redis named, this process's own memory only speaks for its share. */

@@ -1,4 +1,5 @@
 /** What of the served policy's seats the admin API shows in words of its own: their limits, and how they read points. */
+import type { PromptClassifierConfig } from "../layers/prompt-classifier/config.ts";
 import { limitOf, type RateLimitConfig } from "../layers/rate-limit/config.ts";
 import type { ReputationConfig } from "../layers/reputation/config.ts";
 import { tierAt } from "../layers/reputation/standing.ts";
@@ -36,4 +37,14 @@ export function reputationSeatsOf(seats: readonly Seat[]): ReputationSeat[] {
         tierAt: (points) => tierAt(points, settings),
       };
     });
+}
+
+/** What an operator should be reminded of at each reload, as nothing else will tell them. */
+export function cautionsOf(seats: readonly Seat[]): string[] {
+  return seats
+    .filter(({ use, config }) => use === "prompt-classifier" && (config as PromptClassifierConfig).unsigned)
+    .map(
+      ({ id, config }) =>
+        `seat ${id}: ${(config as PromptClassifierConfig).model} is served without a signature (unsigned: true)`,
+    );
 }

@@ -37,7 +37,7 @@ test("every example in the shipped policy's comments can be used", async () => {
       .replace(/^# {2}( {2}|- )(?=\w)/gm, "  $1")
       .replace(/^ {4}# (?=(when|rollout|mode|onError):)/gm, "    ");
     const once = text.replace(/^ {4}mode: enforce.*\n(?= {4}# )/gm, "");
-    assert.equal(once.match(/^ {4}(when|rollout|mode|onError):/gm)?.length, 9, "the examples were found");
+    assert.equal(once.match(/^ {4}(when|rollout|mode|onError):/gm)?.length, 10, "the examples were found");
     writeFileSync(join(dir, "policy.yaml"), once);
     const { code, err } = await check(dir);
     assert.equal(code, 0, err);

@@ -15,7 +15,7 @@ import {
 } from "../../load-tests/model-simulator/simulator.ts";
 import type { Decision } from "../../src/ledger/decision.ts";
 import { readSpool } from "../../src/ledger/spool.ts";
-import { ADMIN_TOKEN, eventually, KEY, ROOT } from "./house.ts";
+import { ADMIN_TOKEN, eventually, KEY, ROOT, writeFiles } from "./house.ts";
 
 const READY_MS_MAX = 30_000;
 const STOP_MS_MAX = 10_000;
@@ -36,6 +36,8 @@ export interface FleetOptions {
   readonly simulator?: Partial<SimulatorOptions>;
   /** A model API of the test's own, which the gateways ask in place of the simulator. */
   readonly modelUrl?: string;
+  /** More files of the policy's folder by path, such as a model. */
+  readonly files?: Readonly<Record<string, Uint8Array | string>>;
 }
 
 export interface ApiAnswer {
@@ -100,6 +102,7 @@ export async function openFleet(options: FleetOptions): Promise<Fleet> {
     if (part.name === "policy.yaml" || part.name === "gateway.yaml") continue;
     cpSync(join(ROOT, "config", part.name), join(configDir, part.name), { recursive: true });
   }
+  writeFiles(configDir, options.files);
   writeFileSync(join(configDir, "policy.yaml"), options.policy);
   writeFileSync(join(configDir, "gateway.yaml"), JSON.stringify(gatewayFile(options)));
   const simulator = await startSimulator({

@@ -4,7 +4,7 @@
  */
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { type SimulatorOptions, startSimulator } from "../../load-tests/model-simulator/simulator.ts";
 import type { LayerKind } from "../../src/layer/index.ts";
 import type { Decision } from "../../src/ledger/decision.ts";
@@ -24,7 +24,10 @@ export interface HouseOptions {
   /** Parts of gateway.yaml to set, such as `{ limits: { bodyBytesMax: 100 } }`. */
   readonly gateway?: Readonly<Record<string, unknown>>;
   readonly layers?: readonly LayerKind[];
+  /** More files of the policy's folder by path, such as a model. */
+  readonly files?: Readonly<Record<string, Uint8Array | string>>;
   readonly simulator?: Partial<SimulatorOptions>;
+  readonly resolveJudge?: (hostname: string) => Promise<readonly string[]>;
 }
 
 export interface House {
@@ -60,6 +63,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   cpSync(join(ROOT, "config/rules"), join(configDir, "rules"), { recursive: true });
   cpSync(join(ROOT, "config/prices.yaml"), join(configDir, "prices.yaml"));
   cpSync(join(ROOT, "config/policy.yaml"), join(configDir, "policy.yaml"));
+  writeFiles(configDir, options.files);
   const writePolicy = (text: string) => writeFileSync(join(configDir, "policy.yaml"), text);
   if (options.policy !== undefined) writePolicy(options.policy);
   const simulator = await startSimulator({ host: "127.0.0.1", port: 0, seed: 1, ...options.simulator });
@@ -71,6 +75,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
     adminToken: ADMIN_TOKEN,
     bootstrapKey: KEY,
     moreLayers: options.layers ?? [],
+    ...(options.resolveJudge !== undefined && { resolveJudge: options.resolveJudge }),
   });
   return {
     url: sallyport.gateway.url,
@@ -91,6 +96,14 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Writes each file into the folder, making what lies between. */
+export function writeFiles(dir: string, files: HouseOptions["files"] = {}): void {
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(dir, path)), { recursive: true });
+    writeFileSync(join(dir, path), content);
+  }
 }
 
 export function gatewayConfig(simulatorUrl: string, more: Readonly<Record<string, unknown>>): GatewayConfig {

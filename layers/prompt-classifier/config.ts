@@ -1,0 +1,114 @@
+/** What an operator may set of the seat. Thresholds are calibrated probabilities, so that 0.9 means nine in ten. */
+import { z } from "zod";
+import { TIERS } from "../../src/layer/index.ts";
+import { SHIPPED_SIGNERS, signerProblem } from "../../src/text/model/signer.ts";
+
+const part = (value: number, words: string) => z.number().min(0).max(1).default(value).describe(words);
+
+const thresholds = (words: string) =>
+  z
+    .strictObject({
+      flagAt: part(0.5, "Probability from which it is flagged."),
+      blockAt: part(0.9, "Probability from which it is blocked; 1 never blocks."),
+    })
+    .refine(({ flagAt, blockAt }) => blockAt >= flagAt, {
+      path: ["blockAt"],
+      error: "must not be below flagAt",
+    })
+    .prefault({})
+    .describe(words);
+
+const signer = z.string().superRefine((text, context) => {
+  const problem = signerProblem(text);
+  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+});
+
+export const promptClassifierConfig = z.strictObject({
+  model: z
+    .string()
+    .min(1)
+    .default("models/prompt.safetensors")
+    .describe(
+      "The model, relative to the policy's folder; its signature lies beside it, .sig behind the name.",
+    ),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-fA-F]{64}$/, { error: "must be 64 hex digits" })
+    .optional()
+    .describe("The SHA-256 that the model must have. Absent: any that is signed."),
+  signers: z
+    .array(signer)
+    .min(1)
+    .max(16)
+    .default([...SHIPPED_SIGNERS])
+    .describe(
+      "Who may sign the model: Ed25519 public keys, 32 bytes in base64. Default: who signs releases.",
+    ),
+  unsigned: z
+    .boolean()
+    .default(false)
+    .describe(
+      "Take a model without a signature, for experiments: whoever can write the file then decides what passes. Each request says so with prompt.classifier.unsigned.",
+    ),
+  any: thresholds("Any attack or harm: the head that all malicious texts train together."),
+  jailbreak: thresholds("Attempts to free the model of its rules."),
+  injection: thresholds("Orders in what the prompt brings along, such as tool results."),
+  harmful: thresholds("Requests for harm."),
+  byTier: z
+    .partialRecord(z.enum(TIERS), z.number().gt(0).max(2))
+    .default({})
+    .describe(
+      "Thresholds are multiplied by it for callers of this tier: 0.7 is stricter, 1.2 more lenient. A step-up counts as risky.",
+    ),
+  windowsMax: z
+    .int()
+    .min(16)
+    .max(10_000)
+    .default(192)
+    .describe(
+      "Windows of 2048 characters that are read of one string (and once more of what is decoded in it); a longer one is read at its head, its end, each tenth, and evenly between.",
+    ),
+  stageTwo: z
+    .strictObject({
+      enabled: z.boolean().default(true).describe("Ask the sentence encoder where stage one is in doubt."),
+      leavesMax: z
+        .int()
+        .min(1)
+        .max(32)
+        .default(4)
+        .describe("Strings of one request that it is asked about, the likeliest first."),
+      whenUnsure: z
+        .enum(["flag", "block"])
+        .default("flag")
+        .describe("What happens where it could not be asked: queue full, too late, broken."),
+    })
+    .prefault({})
+    .describe("The dear half: a sentence embedding and a small network, off the event loop."),
+  exemplars: z
+    .strictObject({
+      similarMin: part(0.86, "Cosine from which a doubtful text is taken for its nearest exemplar's kind."),
+      act: z
+        .enum(["off", "flag", "block"])
+        .default("block")
+        .describe("What it does at most to be near a bad exemplar. An exemplar in shadow only flags."),
+    })
+    .prefault({})
+    .describe("The exemplar bank: texts that people have judged."),
+  conversation: z
+    .strictObject({
+      retry: z
+        .enum(["off", "flag", "block"])
+        .default("flag")
+        .describe("What it does to send a text again, reworded, that was refused shortly before."),
+      retryMinutes: z.number().min(0.01).max(1_440).default(15).describe("What counts as shortly before."),
+      escalation: z
+        .enum(["off", "flag", "block"])
+        .default("flag")
+        .describe("What it does when the turns rise step by step to what is nearly flagged."),
+      riseMin: part(0.3, "Probability by which the trend over the user's turns must have risen."),
+    })
+    .prefault({})
+    .describe("What only several turns, or several requests, show."),
+});
+
+export type PromptClassifierConfig = z.infer<typeof promptClassifierConfig>;
