@@ -19,7 +19,7 @@ export { type Window, windows } from "./windows.ts";
  * Longest text that is seen whole: about 10 ms at worst. Of a longer one the two ends are seen; who must see all
  * takes `windows` of it, and lets others run in between.
  */
-export const WHOLE_UNITS_MAX = 131_072;
+export const WHOLE_UNITS_MAX = 65_536;
 
 /** Kinds of views that a decoding makes. */
 export const DECODINGS = STEPS;

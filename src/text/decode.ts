@@ -6,7 +6,8 @@
 import type { Patch } from "./lay.ts";
 import { isReadable, textOf } from "./readable.ts";
 import { AMPERSAND, BACKSLASH, type Evidence, MORSE, PERCENT, PLUS, type Region } from "./scan.ts";
-import { backwards, reversedPatches, reversedWordPatches, rot13Patches, turned } from "./turned.ts";
+import { reversedPatches, reversedWordPatches, rot13Patches } from "./turned.ts";
+import { backwards, turned } from "./units.ts";
 import { leetPatches, spacedPatches } from "./words.ts";
 
 /** Steps that can lead to a view; each is also a view's kind. */
@@ -67,7 +68,16 @@ export const FINDERS: readonly Finder[] = [
   { step: "hex", isWorth: hasRuns, find: (text, { runs }) => within(text, runs, HEX, hexText) },
   { step: "hex", isWorth: hasCodes, find: (text, { codes }) => within(text, codes, SPACED_HEX, hexText) },
   { step: "base32", isWorth: hasRuns, find: (text, { runs }) => within(text, runs, BASE32, base32Text) },
-  { step: "leet", isWorth: ({ leet }) => leet.length > 0, find: (text, { leet }) => leetPatches(text, leet) },
+  {
+    step: "leet",
+    isWorth: ({ leet }) => leet.length > 0,
+    find: (text, { leet }) => leetPatches(text, leet, { fits: false }),
+  },
+  {
+    step: "leet",
+    isWorth: ({ leet }) => leet.length > 0,
+    find: (text, { leet }) => leetPatches(text, leet, { fits: true }),
+  },
   { step: "binary", isWorth: hasRuns, find: (text, { runs }) => within(text, runs, BINARY, binaryText) },
   { step: "binary", isWorth: hasCodes, find: (text, { codes }) => within(text, codes, BINARY, binaryText) },
   {
@@ -168,14 +178,18 @@ function base64Bytes(match: string): string | undefined {
 }
 
 const BASE32 = /[A-Z2-7]{16,}={0,6}|[a-z2-7]{24,}={0,6}/g;
-const BASE32_LETTERS = "abcdefghijklmnopqrstuvwxyz234567";
+const BASE32_VALUES = new Int8Array(128).fill(-1);
+[..."abcdefghijklmnopqrstuvwxyz234567"].forEach((letter, value) => {
+  BASE32_VALUES[letter.charCodeAt(0)] = value;
+  BASE32_VALUES[letter.toUpperCase().charCodeAt(0)] = value;
+});
 
 function base32Text(match: string): string | undefined {
   const bytes: number[] = [];
   let held = 0;
   let bits = 0;
-  for (const letter of match.toLowerCase()) {
-    const value = BASE32_LETTERS.indexOf(letter);
+  for (let i = 0; i < match.length; i++) {
+    const value = BASE32_VALUES[match.charCodeAt(i)]!;
     if (value < 0) break;
     held = ((held << 5) | value) & 0xfff;
     bits += 5;
@@ -209,15 +223,21 @@ const DECIMAL = /\b\d{2,3}(?:[ ,;\n]{1,2}\d{2,3}){5,}\b/g;
 
 function decimalText(match: string): string | undefined {
   const codes = match.split(/\D+/).map(Number);
-  return codes.some((code) => code > 126) ? undefined : textOf(Buffer.from(codes));
+  return codes.some((code) => code > 255) ? undefined : textOf(Buffer.from(codes));
 }
 
 const ESCAPES =
   /(?:\\u\{[0-9a-fA-F]{1,6}\}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8}|\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}|\\[nrtbf"'/\\])+/g;
 const ESCAPE = /\\(?:u\{([0-9a-fA-F]+)\}|[uUx]([0-9a-fA-F]+)|([0-3][0-7]{2})|(.))/g;
 
+/** Bytes beyond ASCII, which may be parts of characters. */
+const BYTES = /(?:\\x[0-9a-fA-F]{2})*\\x[89a-fA-F][0-9a-fA-F](?:\\x[0-9a-fA-F]{2})*/g;
+
 function escapedText(match: string): string {
-  return match.replace(ESCAPE, (_, braced?: string, hex?: string, octal?: string, letter?: string) => {
+  const whole = match.replace(BYTES, (bytes) =>
+    Buffer.from(bytes.replaceAll("\\x", ""), "hex").toString("utf8"),
+  );
+  return whole.replace(ESCAPE, (_, braced?: string, hex?: string, octal?: string, letter?: string) => {
     if (letter !== undefined) return "nrtbf".includes(letter) ? "\n" : letter;
     return pointText(
       octal === undefined ? Number.parseInt(braced ?? hex ?? "", 16) : Number.parseInt(octal, 8),

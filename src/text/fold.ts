@@ -266,14 +266,15 @@ class Folding {
     this.#runMade = this.#at;
   }
 
-  /** Made units so far came from [.., from); the next `units` that `put` makes come from [from, to). */
-  #instead(from: number, to: number, put: () => void): void {
+  /** Made units so far came from [.., from); those that are put before `closeStretch(from, to)` come from [from, to). */
+  #openStretch(from: number): void {
     this.#changed = true;
     this.#moved = true;
     this.#flush(from);
-    const before = this.#at;
-    put();
-    this.#map.add(this.#at - before, from, to);
+  }
+
+  #closeStretch(from: number, to: number): void {
+    this.#map.add(this.#at - this.#runMade, from, to);
     this.#runFrom = to;
     this.#runMade = this.#at;
   }
@@ -301,9 +302,9 @@ class Folding {
         return this.#combining(unit, i);
       case EXPAND: {
         const expansion = expansions.get(unit)!;
-        this.#instead(i, i + 1, () => {
-          for (let k = 0; k < expansion.length; k++) this.#put(expansion.charCodeAt(k));
-        });
+        this.#openStretch(i);
+        for (let k = 0; k < expansion.length; k++) this.#put(expansion.charCodeAt(k));
+        this.#closeStretch(i, i + 1);
         return i + 1;
       }
       default:
@@ -325,7 +326,9 @@ class Folding {
     if (joined.length === 1 && this.#runMade < this.#at) {
       // The letter and its mark are two source units for one made unit.
       this.#at -= 1;
-      this.#instead(i - 1, i + 1, () => this.#put(joined.charCodeAt(0)));
+      this.#openStretch(i - 1);
+      this.#put(joined.charCodeAt(0));
+      this.#closeStretch(i - 1, i + 1);
       return i + 1;
     }
     let pile = 0;
@@ -353,7 +356,9 @@ class Folding {
     const letter = astral.get(point);
     if (letter !== undefined) {
       this.marks.styled += 1;
-      this.#instead(i, i + 2, () => this.#put(letter));
+      this.#openStretch(i);
+      this.#put(letter);
+      this.#closeStretch(i, i + 2);
       return i + 2;
     }
     if (this.#scripts !== 0) this.#endWord();

@@ -14,6 +14,8 @@ export interface Patch {
 
 /** Units of the text around a decoded part that its view shows, on either side: the longest match of a rule. */
 export const AROUND_UNITS = 400;
+/** Patches of one view; a text that has more is noise or an attack on whoever reads it. */
+export const PATCHES_MAX = 8192;
 /** Stands where a view leaves text out; a noncharacter, which no rule and no n-gram knows. */
 export const CUT = "\uffff";
 
@@ -26,7 +28,9 @@ interface Laid {
 
 /** `patches` in order, without overlap. Past `unitsMax` the first and the last are laid. */
 export function lay(text: string, patches: readonly Patch[], unitsMax: number): Laid {
-  const { kept, cut } = fitting(patches, unitsMax);
+  const few = patches.length <= PATCHES_MAX;
+  const some = few ? patches : [...patches.slice(0, PATCHES_MAX / 2), ...patches.slice(-PATCHES_MAX / 2)];
+  const { kept, cut } = fitting(some, unitsMax);
   const map = new OffsetMap();
   const parts: string[] = [];
   let shown = Math.max(0, (kept[0]?.start ?? 0) - AROUND_UNITS);
@@ -48,7 +52,7 @@ export function lay(text: string, patches: readonly Patch[], unitsMax: number): 
     shown = end;
   }
   copy(text, shown, Math.min(text.length, shown + AROUND_UNITS), parts, map);
-  return { text: parts.join(""), map, cut };
+  return { text: parts.join(""), map, cut: cut || !few };
 }
 
 function copy(text: string, from: number, to: number, parts: string[], map: OffsetMap): void {

@@ -55,7 +55,7 @@ const BLOCK_UNITS = 16;
  * before the region ends. Set on READMEs and chats, where less than 1 text in 1,000 has a region, and on the
  * rules' own examples, of which nearly all do when they are turned.
  */
-const GAIN_MIN = 44;
+const GAIN_MIN = 32;
 const FALL_MAX = 60;
 /** A text of hundreds of regions is noise: the first are kept, and the last. */
 const REGIONS_MAX = 64;
@@ -65,6 +65,8 @@ const IN_RUN = 128;
 const LEET = 256;
 const WHITE = 512;
 const DASH = 1024;
+/** Of another script; it makes words, but no English. */
+const LETTER = 2048;
 /** Bits that say something of the whole text. */
 const TOLD = 127;
 
@@ -74,6 +76,12 @@ const isHexDigit = new Uint8Array(0x10000);
 for (let unit = 32; unit < 127; unit++) kindOf[unit] = 0;
 for (const unit of [9, 10, 11, 12, 13]) kindOf[unit] = WHITE;
 kindOf[0x20] = WHITE;
+for (const [from, to] of [
+  [0xc0, 0x2af],
+  [0x370, 0x1fff],
+  [0x3040, 0xd7ff],
+] as const)
+  kindOf.fill(FOREIGN | LETTER, from, to + 1);
 kindOf[0x25] = PERCENT;
 kindOf[0x26] = AMPERSAND;
 kindOf[0x5c] = BACKSLASH;
@@ -201,6 +209,13 @@ export function scan(text: string, { stopAtForeign }: { readonly stopAtForeign: 
       }
       const kind = kindOf[unit]!;
       seen |= kind;
+      if ((kind & LETTER) !== 0) {
+        if (i - tokenStart >= RUN_UNITS_MIN) runRegions = kept(runRegions, { start: tokenStart, end: i });
+        tokenStart = i + 1;
+        word += 1;
+        previous = NO_LETTER;
+        continue;
+      }
       if (word === 1) {
         if (singles === 0) singlesStart = i - 1;
         singles += 1;

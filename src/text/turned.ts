@@ -4,6 +4,7 @@
  */
 import type { Patch } from "./lay.ts";
 import type { Region } from "./scan.ts";
+import { backwards, turned } from "./units.ts";
 
 export function rot13Patches(text: string, regions: readonly Region[]): Patch[] {
   return merged(text, regions).map(({ start, end }) => ({
@@ -11,14 +12,6 @@ export function rot13Patches(text: string, regions: readonly Region[]): Patch[] 
     end,
     text: turned(text.slice(start, end)),
   }));
-}
-
-export function turned(text: string): string {
-  return text.replace(/[a-zA-Z]/g, (letter) => {
-    const unit = letter.charCodeAt(0);
-    const base = unit < 97 ? 65 : 97;
-    return String.fromCharCode(((unit - base + 13) % 26) + base);
-  });
 }
 
 /** Each word read backwards where it stands: "erongi lla". */
@@ -41,20 +34,6 @@ export function reversedPatches(text: string, regions: readonly Region[]): Patch
     text: backwards(text.slice(start, end)),
     backwards: true,
   }));
-}
-
-/** Units that come in pairs stay in order. */
-export function backwards(text: string): string {
-  let made = "";
-  for (let i = text.length - 1; i >= 0; i--) {
-    const unit = text.charCodeAt(i);
-    const before = i > 0 ? text.charCodeAt(i - 1) : 0;
-    if (unit >= 0xdc00 && unit <= 0xdfff && before >= 0xd800 && before <= 0xdbff) {
-      made += text[i - 1]! + text[i]!;
-      i -= 1;
-    } else made += text[i];
-  }
-  return made;
 }
 
 /** Distance at which two regions are one. */

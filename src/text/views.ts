@@ -37,7 +37,7 @@ export const DEPTH_MAX = 3;
 /** Views of one text, the plain one included. */
 export const VIEWS_MAX = 32;
 /** Decoded units of one text, as a multiple of its own and at least: what bounds the work, not a clock. */
-export const DECODED_SHARE_MAX = 3;
+export const DECODED_SHARE_MAX = 2;
 export const DECODED_UNITS_MIN = 4096;
 
 const NO_STEPS: readonly string[] = Object.freeze([]);

@@ -6,26 +6,66 @@ import { letterOf, NO_LETTER, pairScore } from "./bigrams.ts";
 import type { Patch } from "./lay.ts";
 import type { Region } from "./scan.ts";
 
-const APART = /(?:[A-Za-z0-9][^A-Za-z0-9]{1,3}){3,}[A-Za-z0-9](?![A-Za-z0-9])/g;
-const GAP = /[^A-Za-z0-9]+/g;
+/** Units that a word before or after the region may add to it: marks set apart as its letters are. */
+const MARKS_UNITS_MAX = 24;
+const GAP = /[^\p{L}\p{N}\p{M}]+/gu;
 
-/** The commonest gap of a run vanishes; another gap is a space between words. */
+/** The commonest gap between two letters vanishes; whatever else stands between them stays. */
 export function spacedPatches(text: string, regions: readonly Region[]): Patch[] {
-  return regions.flatMap(({ start, end }) =>
-    [...text.slice(start, end).matchAll(APART)].flatMap((run) => closed(run[0], start + run.index)),
-  );
+  const patches: Patch[] = [];
+  let done = 0;
+  for (const region of regions) {
+    const gap = usualGap(text.slice(region.start, region.end));
+    if (gap === "") continue;
+    const { start, end } = withMarks(text, Math.max(done, region.start), region.end, gap);
+    for (let at = start + unitsAt(text, start); at < end; at += unitsAt(text, at)) {
+      if (!text.startsWith(gap, at)) continue;
+      patches.push({ start: at, end: at + gap.length, text: "" });
+      at += gap.length;
+    }
+    done = end;
+  }
+  return patches;
 }
 
-function closed(run: string, from: number): Patch[] {
-  const gaps = [...run.matchAll(GAP)];
+function unitsAt(text: string, at: number): number {
+  const unit = text.charCodeAt(at);
+  return unit >= 0xd800 && unit <= 0xdbff ? 2 : 1;
+}
+
+function usualGap(region: string): string {
   const counts = new Map<string, number>();
-  for (const [gap] of gaps) counts.set(gap, (counts.get(gap) ?? 0) + 1);
   let usual = "";
-  for (const [gap, count] of counts) if (count > (counts.get(usual) ?? 0)) usual = gap;
-  return gaps.map(({ 0: gap, index }) => {
-    const between = gap !== usual && (gap.length > usual.length || /\s/.test(gap));
-    return { start: from + index, end: from + index + gap.length, text: between ? " " : "" };
-  });
+  for (const [gap] of region.matchAll(GAP)) {
+    if (gap.length > 3) continue;
+    const count = (counts.get(gap) ?? 0) + 1;
+    counts.set(gap, count);
+    if (count > (counts.get(usual) ?? 0)) usual = gap;
+  }
+  return usual;
+}
+
+/** "< | i m | >": the marks belong to the word. */
+function withMarks(text: string, from: number, to: number, gap: string): Region {
+  const step = gap.length + 1;
+  let start = from;
+  while (
+    from - start < MARKS_UNITS_MAX &&
+    start >= step &&
+    text.startsWith(gap, start - gap.length) &&
+    !isLetterBefore(text, start - step)
+  )
+    start -= step;
+  let end = to;
+  while (end - to < MARKS_UNITS_MAX && end + step <= text.length && text.startsWith(gap, end)) end += step;
+  return { start, end };
+}
+
+/** A letter there is the end of another word. */
+function isLetterBefore(text: string, at: number): boolean {
+  return (
+    letterOf[text.charCodeAt(at)] !== NO_LETTER && at > 0 && letterOf[text.charCodeAt(at - 1)] !== NO_LETTER
+  );
 }
 
 const MEANT: Readonly<Record<string, string>> = {
@@ -39,14 +79,14 @@ const MEANT: Readonly<Record<string, string>> = {
   "@": "a",
   $: "s",
   "!": "il",
-  "|": "li",
+  "|": "il",
 };
 
 /** Longest word, and what must not touch it: identifiers, escapes, runs of base64. */
 const WORD_UNITS_MAX = 20;
 const IN_WORD = unitsOf("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@$!|");
-const NOT_BEFORE = unitsOf("+/=_%\\&#.:-");
-const NOT_AFTER = unitsOf("+/=_%-");
+const NOT_BEFORE = unitsOf("+/=%\\&#");
+const NOT_AFTER = unitsOf("+/=%");
 
 function unitsOf(list: string): Uint8Array {
   const table = new Uint8Array(0x10000);
@@ -54,10 +94,19 @@ function unitsOf(list: string): Uint8Array {
   return table;
 }
 
-/** Digits and symbols that stand beside letters become the letter that fits best between its neighbours. */
-export function leetPatches(text: string, places: readonly number[]): Patch[] {
+/**
+ * Digits and symbols that stand beside letters become letters: "1" an "i", or, with `fits`, what is likelier
+ * between its neighbours.
+ */
+export function leetPatches(
+  text: string,
+  places: readonly number[],
+  { fits }: { readonly fits: boolean },
+): Patch[] {
   const patches: Patch[] = [];
   let done = 0;
+  let words = 0;
+  let last = 0;
   for (const place of places) {
     if (place < done) continue;
     let start = place;
@@ -68,21 +117,43 @@ export function leetPatches(text: string, places: readonly number[]): Patch[] {
     done = end;
     if (end - start > WORD_UNITS_MAX) continue;
     if (NOT_BEFORE[text.charCodeAt(start - 1)] === 1 || NOT_AFTER[text.charCodeAt(end)] === 1) continue;
-    read(text.slice(start, end), start, patches);
+    // "70" between "1gn0r3" and "17" is a word as they are; alone it is a number.
+    if (!fits) numbers(text, Math.max(last, start - NUMBERS_UNITS_MAX), start, patches);
+    read(text.slice(start, end), start, fits, patches);
+    words += 1;
+    last = end;
   }
+  if (words > 1 && !fits) numbers(text, last, text.length, patches);
   return patches;
 }
 
-/** "cat!" is no more than excited: symbols at the end are left. */
-function read(token: string, from: number, patches: Patch[]): void {
-  const letters = [...token.replace(/[!|$@]+$/, "")];
-  letters.forEach((unit, i) => {
+/** Most units between two words of digits and letters in which numbers are words. */
+const NUMBERS_UNITS_MAX = 48;
+const NUMBER = /(?<![A-Za-z0-9.,$%:/#+-])[0134578]{1,3}(?![A-Za-z0-9%/#+]|[.,:]\d)/g;
+
+function numbers(text: string, from: number, to: number, patches: Patch[]): void {
+  const end = Math.min(to, from + NUMBERS_UNITS_MAX);
+  for (const { 0: number, index } of text.slice(from, end).matchAll(NUMBER))
+    read(number, from + index, false, patches);
+}
+
+/** "cat!" is no more than excited: symbols at the end are left. So is a digit after one that shows no letter. */
+function read(token: string, from: number, fits: boolean, patches: Patch[]): void {
+  let end = token.length;
+  while (end > 0 && "!|$@".includes(token[end - 1]!)) end -= 1;
+  let word = "";
+  let changed = false;
+  for (let i = 0; i < end; i++) {
+    const unit = token[i]!;
     const meant = MEANT[unit];
-    if (meant === undefined) return;
-    const letter = fitting(meant, letters[i - 1] ?? " ", letters[i + 1] ?? " ");
-    letters[i] = letter;
-    patches.push({ start: from + i, end: from + i + 1, text: letter });
-  });
+    if (meant === undefined || (i === 0 && unit === "|") || "269".includes(token[i - 1] ?? " ")) {
+      word += unit;
+      continue;
+    }
+    word += fits && meant.length > 1 ? fitting(meant, word.at(-1) ?? " ", token[i + 1] ?? " ") : meant[0]!;
+    changed = true;
+  }
+  if (changed) patches.push({ start: from, end: from + end, text: word });
 }
 
 function fitting(choices: string, before: string, after: string): string {
