@@ -19,7 +19,14 @@ import { isLong, type Judging, judgeJoined, judgeLeaf, judgeLong, type RuleAct }
 import { RestingRules } from "./resting.ts";
 import { openRulebook, Rulebook } from "./rulebook.ts";
 
-const PACKS = ["rules/injection.yaml", "rules/jailbreak.yaml", "rules/prompt-leak.yaml"];
+const PACKS = [
+  "rules/injection.yaml",
+  "rules/jailbreak.yaml",
+  "rules/prompt-leak.yaml",
+  "rules/agent.yaml",
+  "rules/multilingual.yaml",
+  "rules/hazard.yaml",
+];
 
 const Config = z.strictObject({
   packs: z
