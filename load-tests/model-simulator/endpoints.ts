@@ -11,6 +11,7 @@ import {
   anthropicRequestId,
 } from "./anthropic-shape.ts";
 import type { Frame } from "./frame.ts";
+import { classifyWhole } from "./guard.ts";
 import { embeddingsWhole, modelsWhole, modelWhole, moderationsWhole } from "./openai-catalog.ts";
 import { chatErrorFrame, chatFrames, chatWhole } from "./openai-chat.ts";
 import { completionFrames, completionWhole } from "./openai-completions.ts";
@@ -56,6 +57,7 @@ const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
   },
   "/v1/embeddings": { method: "POST", vendor: "openai", whole: embeddingsWhole },
   "/v1/moderations": { method: "POST", vendor: "openai", whole: moderationsWhole },
+  "/v1/classify": { method: "POST", vendor: "openai", whole: classifyWhole },
   "/v1/messages": {
     method: "POST",
     vendor: "anthropic",

@@ -3,6 +3,7 @@
  * choice, from the script where it speaks and from the seeded generator where it does not. The endpoints
  * turn a Reply into a whole answer or into events, so that both always tell the same story.
  */
+import { guardText } from "./guard.ts";
 import { asList, asObject, asText, type JsonObject } from "./json.ts";
 import type { Random } from "./random.ts";
 import { sampleOf } from "./schema-sample.ts";
@@ -60,13 +61,20 @@ export function composeReply(call: Call, wishes: Wishes, choice = 0): Reply {
   const thinking = thinkingOf(script, wishes, random.fork("thinking"));
   const refusal = script.refusal === undefined ? [] : cutText(script.refusal, script.chunkChars);
   const toolCalls = toolCallsOf(script, wishes, random.fork("tools"));
-  const scripted = script.chunks ?? textPieces(script, choice);
+  const scripted = script.chunks ?? guardPieces(call) ?? textPieces(script, choice);
   if (scripted !== undefined) return { thinking, refusal, text: scripted, toolCalls, cut: false };
   if (refusal.length > 0 || toolCalls.length > 0)
     return { thinking, refusal, text: [], toolCalls, cut: false };
   const text = generated(script, wishes, random.fork("text"));
   const cut = wishes.tokensMax !== undefined && text.length > wishes.tokensMax;
   return { thinking, refusal, text: cut ? text.slice(0, wishes.tokensMax) : text, toolCalls, cut };
+}
+
+/** A guard's words in the pieces that are asked for, or whole: its format is strict about white space. */
+function guardPieces({ script, body }: Call): string[] | undefined {
+  if (script.guard === undefined) return undefined;
+  const text = guardText(script.guard, body);
+  return script.chunkChars === undefined ? [text] : cutText(text, script.chunkChars);
 }
 
 function textPieces(script: Script, choice: number): string[] | undefined {
@@ -99,7 +107,13 @@ function toolCallsOf(script: Script, wishes: Wishes, random: Random): ToolCall[]
     });
   }
   const answered =
-    script.text ?? script.chunks ?? script.choices ?? script.words ?? script.refusal ?? script.events;
+    script.text ??
+    script.chunks ??
+    script.guard ??
+    script.choices ??
+    script.words ??
+    script.refusal ??
+    script.events;
   if (wishes.tool === undefined || answered !== undefined) return [];
   const json = JSON.stringify(sampleOf(wishes.tool.schema, random) ?? {});
   return [{ name: wishes.tool.name, pieces: cutText(json, chars) }];

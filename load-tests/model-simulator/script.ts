@@ -45,6 +45,20 @@ const capacitySchema = z.strictObject({
   status: z.int().min(400).max(599).optional(),
 });
 
+const guardSchema = z.strictObject({
+  format: z.enum(["openai-policy", "llama-guard", "qwen3guard", "http"]),
+  unsafe: z
+    .array(
+      z.strictObject({
+        match: z.string().min(1),
+        category: z.string().min(1),
+        score: z.number().min(0).max(1).optional(),
+      }),
+    )
+    .max(1_000),
+  mode: z.enum(["honest", "prose", "obeys", "parrots"]).optional(),
+});
+
 const scriptSchema = z
   .strictObject({
     text: z.string().optional(),
@@ -91,6 +105,7 @@ const scriptSchema = z
     contentType: z.string().min(1).optional(),
     fault: faultSchema.optional(),
     capacity: capacitySchema.optional(),
+    guard: guardSchema.optional(),
   })
   .superRefine((script, context) => {
     const exclusive = (a: keyof typeof script, b: keyof typeof script): void => {
@@ -105,6 +120,7 @@ const scriptSchema = z
     exclusive("text", "chunks");
     exclusive("text", "words");
     exclusive("text", "choices");
+    exclusive("text", "guard");
     exclusive("chunks", "choices");
     exclusive("chunks", "chunkChars");
     exclusive("events", "rawBody");
