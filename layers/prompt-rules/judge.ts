@@ -19,7 +19,6 @@ import {
   type JoinedPart,
   joinedView,
   type View,
-  WHOLE_UNITS_MAX,
   windows,
 } from "../../src/text/canonical.ts";
 import type { RestingRules } from "./resting.ts";
@@ -27,8 +26,10 @@ import type { Outcome, Rulebook, RuleMatch } from "./rulebook.ts";
 
 export type RuleAct = "flag" | "block";
 
-/** Units that two windows of a long leaf share: the longest match, encoded three times over. */
-const OVERLAP_UNITS = 8192;
+/** Longest leaf that is read in one go, and longest window of a longer one: some milliseconds at worst. */
+const AT_ONCE_UNITS = 32_768;
+/** Units that two windows of a long leaf share: the longest match, encoded more than once. */
+const OVERLAP_UNITS = 4096;
 
 export interface Judging {
   readonly book: Rulebook;
@@ -40,7 +41,7 @@ export interface Judging {
 
 /** True where a leaf is read by windows, in `judgeLong`, and not in one piece. */
 export function isLong(leaf: Leaf): boolean {
-  return leaf.text.length > WHOLE_UNITS_MAX;
+  return leaf.text.length > AT_ONCE_UNITS;
 }
 
 export function judgeLeaf(judging: Judging, leaf: Leaf, tier?: Tier): Verdict {
@@ -50,7 +51,7 @@ export function judgeLeaf(judging: Judging, leaf: Leaf, tier?: Tier): Verdict {
 /** A window at a time; others run in between. Ends early once it blocks. */
 export async function judgeLong(judging: Judging, leaf: Leaf, tier?: Tier): Promise<Verdict> {
   let verdict: Verdict = ALLOW;
-  const cuts = windows(leaf.text.length, { unitsMax: WHOLE_UNITS_MAX, overlap: OVERLAP_UNITS });
+  const cuts = windows(leaf.text.length, { unitsMax: AT_ONCE_UNITS, overlap: OVERLAP_UNITS });
   for (const { start, end } of cuts) {
     await others();
     verdict = join(

@@ -6,6 +6,7 @@
  * Everything stays synchronous while the layers are: a promise costs only the seat that returns one.
  */
 
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type {
   Act,
   Await,
@@ -15,6 +16,7 @@ import type {
   Ending,
   Held,
   Identity,
+  Leaf,
   Operation,
   Phase,
   Prompt,
@@ -49,6 +51,11 @@ export interface ChunkOutcome {
 }
 
 const RELEASED: ChunkOutcome = Object.freeze({ verdict: ALLOW, holdFrom: Number.POSITIVE_INFINITY });
+
+type JudgeLeaf = (leaf: Leaf) => Verdict;
+
+/** Text that is judged leaf by leaf in one turn of the event loop, UTF-16 units: some milliseconds at worst. */
+const AT_ONCE_UNITS = 16_384;
 
 const NO_QUOTAS: readonly Quota[] = Object.freeze([]);
 const NONE_PENDING: readonly Promise<Verdict>[] = Object.freeze([]);
@@ -146,18 +153,31 @@ export class Passage implements RequestContext {
     if (prompt.endUser !== undefined && this.identity !== undefined && !isTold) {
       this.identity = { ...this.identity, endUser: prompt.endUser };
     }
-    let joined: Verdict = ALLOW;
-    const pending: Promise<Verdict>[] = [];
-    for (const run of this.#runs) {
+    return this.#judgePrompt(prompt, 0, ALLOW, []);
+  }
+
+  /** From seat `from` on; `leavesDone` where that seat has judged its leaves already. */
+  #judgePrompt(
+    prompt: Prompt,
+    from: number,
+    before: Verdict,
+    pending: Promise<Verdict>[],
+    leavesDone = false,
+  ): Await<Verdict> {
+    let joined = before;
+    for (let i = from; i < this.#runs.length; i++) {
+      const run = this.#runs[i]!;
       const { phases } = run.seat;
       // A copy, as it grows by those who come after.
       if (pending.length > this.#pending.length) this.#pending = [...pending];
       if (!phases.includes("onLeaf") && !phases.includes("onPrompt")) continue;
-      if (phases.includes("onLeaf")) {
-        joined = join(
-          joined,
-          this.#settled(this.#call(run, (watch) => this.#judgeLeaves(run, watch, prompt))),
-        );
+      if (phases.includes("onLeaf") && !(leavesDone && i === from)) {
+        const outcome = this.#call(run, (watch) => this.#judgeLeaves(run, watch, prompt));
+        if (outcome instanceof Promise)
+          return outcome.then((verdict) =>
+            this.#judgePrompt(prompt, i, join(joined, verdict), pending, true),
+          );
+        joined = join(joined, outcome);
       }
       if (phases.includes("onPrompt")) {
         const outcome = this.#call(run, (watch) => watch.onPrompt?.(prompt) ?? ALLOW);
@@ -334,16 +354,36 @@ export class Passage implements RequestContext {
     return this.prompt?.leaves[Number(channel.slice(7))]?.path ?? channel;
   }
 
-  #judgeLeaves(run: SeatRun, watch: Watch, prompt: Prompt): Verdict {
-    let joined: Verdict = ALLOW;
+  #judgeLeaves(run: SeatRun, watch: Watch, prompt: Prompt): Await<Verdict> {
     const judge = watch.onLeaf?.bind(watch);
     if (judge === undefined) return ALLOW;
+    let units = 0;
+    for (const leaf of prompt.leaves) units += leaf.text.length;
+    if (units > AT_ONCE_UNITS) return this.#judgeLeavesByTurns(run, judge, prompt);
+    let joined: Verdict = ALLOW;
+    for (const leaf of prompt.leaves) joined = join(joined, this.#judgeLeaf(run, judge, leaf, prompt));
+    return joined;
+  }
+
+  /** Of a long prompt, some leaves in each turn of the event loop: other requests go on meanwhile. */
+  async #judgeLeavesByTurns(run: SeatRun, judge: JudgeLeaf, prompt: Prompt): Promise<Verdict> {
+    let joined: Verdict = ALLOW;
+    let units = 0;
     for (const leaf of prompt.leaves) {
-      const earlier = leaf.turn >= 0 && leaf.turn < prompt.newestTurn;
-      const verdict = earlier ? this.#cache.verdict(run.seat.fingerprint, leaf, judge) : judge(leaf);
-      if (verdict !== ALLOW) joined = join(joined, verdict);
+      if (units + leaf.text.length > AT_ONCE_UNITS) {
+        await nextTurn();
+        units = 0;
+        if (this.#ended) return joined;
+      }
+      units += leaf.text.length;
+      joined = join(joined, this.#judgeLeaf(run, judge, leaf, prompt));
     }
     return joined;
+  }
+
+  #judgeLeaf(run: SeatRun, judge: JudgeLeaf, leaf: Leaf, prompt: Prompt): Verdict {
+    const earlier = leaf.turn >= 0 && leaf.turn < prompt.newestTurn;
+    return earlier ? this.#cache.verdict(run.seat.fingerprint, leaf, judge) : judge(leaf);
   }
 
   #inOrder(
@@ -459,12 +499,6 @@ export class Passage implements RequestContext {
   #holdOf(run: SeatRun, held: Held, delta: Delta): number {
     if (held.holdFrom === undefined || delta.final) return Number.POSITIVE_INFINITY;
     return this.#appliesTo(run) ? held.holdFrom : Number.POSITIVE_INFINITY;
-  }
-
-  /** `onLeaf` is synchronous by contract; `onError` of a failed seat comes back the same way. */
-  #settled(outcome: Await<Verdict>): Verdict {
-    if (outcome instanceof Promise) throw new Error("onLeaf returned a promise");
-    return outcome;
   }
 }
 

@@ -144,7 +144,7 @@ function buildTables(): void {
   fill(BIDI, [0x61c, 0x61c], [0x200e, 0x200f], [0x202a, 0x202e], [0x2066, 0x2069]);
   fill(SELECTOR, [0xfe00, 0xfe0f]);
   fill(MARK, [0x300, 0x34e], [0x350, 0x36f], [0x483, 0x489], [0x1ab0, 0x1aff], [0x1dc0, 0x1dff]);
-  fill(MARK, [0x20d0, 0x20ff], [0xfe20, 0xfe2f]);
+  fill(MARK, [0x20d0, 0x20ff], [0xfe20, 0xfe2f], [0x3099, 0x309a], [0xff9e, 0xff9f]);
   fill(HIGH, [0xd800, 0xdbff]);
   for (let point = 0x1d400; point <= 0x1d7ff; point++) addAstral(point);
   for (let point = 0x1f100; point <= 0x1f16f; point++) addAstral(point);
@@ -322,7 +322,7 @@ class Folding {
       this.marks.combining += 1;
       return this.#drop(i, i + 1);
     }
-    const joined = String.fromCharCode(before, unit).normalize("NFC");
+    const joined = String.fromCharCode(before, becomes[unit] || unit).normalize("NFC");
     if (joined.length === 1 && this.#runMade < this.#at) {
       // The letter and its mark are two source units for one made unit.
       this.#at -= 1;
@@ -331,13 +331,19 @@ class Folding {
       this.#closeStretch(i - 1, i + 1);
       return i + 1;
     }
+    // What would be read as Latin if its word is: a mark that makes no letter of its own says nothing.
+    if ((scriptOf[before]! & LOOK_ALIKE_SCRIPTS) !== 0) {
+      this.marks.combining += 1;
+      return this.#drop(i, i + 1);
+    }
     let pile = 0;
     while (pile < this.#at && deedOf[this.#out[this.#at - 1 - pile]!] === MARK) pile += 1;
     if (pile >= MARKS_ON_OTHERS_MAX) {
       this.marks.combining += 1;
       return this.#drop(i, i + 1);
     }
-    this.#put(unit);
+    if (becomes[unit] !== 0) this.#changed = true;
+    this.#put(becomes[unit] || unit);
     return i + 1;
   }
 

@@ -52,10 +52,10 @@ const MORSE_UNITS_MIN = 12;
 const BLOCK_UNITS = 16;
 /**
  * Half bits by which a region must be likelier English the other way, and how far the sum may fall from its top
- * before the region ends. Set on READMEs and chats, where less than 1 text in 1,000 has a region, and on the
+ * before the region ends. Set on chats, where 1 text in 100 has a region, and on the
  * rules' own examples, of which nearly all do when they are turned.
  */
-const GAIN_MIN = 32;
+const GAIN_MIN = 22;
 const FALL_MAX = 60;
 /** A text of hundreds of regions is noise: the first are kept, and the last. */
 const REGIONS_MAX = 64;

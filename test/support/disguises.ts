@@ -47,6 +47,9 @@ const styled = (lower: number, upper: number) => (text: string) =>
     const isLower = letter >= "a";
     return String.fromCodePoint(letter.charCodeAt(0) - (isLower ? 97 : 65) + (isLower ? lower : upper));
   });
+/** In words of letters: in a path or a number nobody could tell it from what stands there. */
+const leet = (text: string) =>
+  text.replace(/[^\s]+/g, (word) => (/^[\p{L}'"“”.,!?:;()-]+$/u.test(word) ? swap(LEET)(word) : word));
 const between = (mark: string) => (text: string) => [...text].join(mark);
 const words = (text: string, change: (word: string) => string) =>
   text.replace(/[^\s]+/g, (word) => change(word));
@@ -96,7 +99,7 @@ export const DISGUISES: readonly Disguise[] = [
   ),
   dress("accents", swap({ a: "á", e: "è", i: "î", o: "ö", u: "ű", n: "ñ" })),
   dress("white space", (text) => text.replace(/ /g, " \n\t \u00a0")),
-  dress("leetspeak", swap(LEET)),
+  dress("leetspeak", leet),
   dress("letters apart", between(" ")),
   dress("letters dashed", (text) => words(text, between("-"))),
   dress("letters dotted", (text) => words(text, between("."))),
@@ -171,6 +174,6 @@ export const NESTED: readonly Disguise[] = [
   code("rot13, reversed", (text) => reverse(rot13(text))),
   code("URL in base64", (text) => base64(encodeURIComponent(text))),
   code("letters apart in base64", (text) => base64(between(" ")(text))),
-  code("leetspeak in base64", (text) => base64(swap(LEET)(text))),
+  code("leetspeak in base64", (text) => base64(leet(text))),
   code("entities in escapes", (text) => [...text].map((unit) => `\\u0026#${unit.codePointAt(0)};`).join("")),
 ];
