@@ -17,13 +17,13 @@ async function check(...args: string[]) {
 test("the shipped configuration can be served", async () => {
   const { code, out, err } = await check(CONFIG);
   assert.equal(code, 0, err);
-  assert.match(out, /^ok: revision [0-9a-f]{12}, 5 seats, 10 routes$/);
+  assert.match(out, /^ok: revision [0-9a-f]{12}, 6 seats \(and 1 off\), 10 routes$/);
   const json = await check(CONFIG, "--json");
   assert.equal(json.code, 0);
   const report = JSON.parse(json.out);
   assert.deepEqual(
     { ...report, revision: "" },
-    { ok: true, revision: "", seats: 5, seatsOff: 0, routes: 10 },
+    { ok: true, revision: "", seats: 6, seatsOff: 1, routes: 10 },
   );
   assert.ok(out.includes(report.revision));
 });
@@ -35,12 +35,14 @@ test("every example in the shipped policy's comments can be used", async () => {
     const text = readFileSync(join(CONFIG, "policy.yaml"), "utf8")
       .replace("passThrough: []\n#  - path:", "passThrough:\n#  - path:")
       .replace(/^# {2}( {2}|- )(?=\w)/gm, "  $1")
+      .replace(/^ {2}# - id: prompt-judge\n(?: {2}# {3}.*\n)+/m, (seat) => seat.replaceAll(/^ {2}# /gm, "  "))
       .replace(/^ {4}# (?=(when|rollout|mode|onError):)/gm, "    ");
     const once = text.replace(/^ {4}mode: enforce.*\n(?= {4}# )/gm, "");
-    assert.equal(once.match(/^ {4}(when|rollout|mode|onError):/gm)?.length, 10, "the examples were found");
+    assert.equal(once.match(/^ {4}(when|rollout|mode|onError):/gm)?.length, 11, "the examples were found");
     writeFileSync(join(dir, "policy.yaml"), once);
     const { code, err } = await check(dir);
     assert.equal(code, 0, err);
+    assert.match(once, /^ {2}- id: prompt-judge$/m);
   } finally {
     rmSync(dir, { recursive: true });
   }
