@@ -5,7 +5,6 @@ import { networkNamed } from "../../src/text/address-space.ts";
 import hazards from "./hazards.json" with { type: "json" };
 
 export const FORMATS = ["openai-policy", "llama-guard", "qwen3guard", "http"] as const;
-export type Format = (typeof FORMATS)[number];
 
 export const ROLES = ["system", "developer", "user", "assistant", "tool", "none"] as const;
 
