@@ -144,6 +144,8 @@ function isWhite(unit: number): boolean {
   return unit === 32 || (unit >= 9 && unit <= 13);
 }
 
+const ONCE: ReadonlySet<Step> = new Set(["rot13", "reversed", "leet", "spaced"]);
+
 class Search {
   readonly #views: View[] = [];
   readonly #texts = new Set<string>();
@@ -226,6 +228,8 @@ class Search {
     const { decoded } = from;
     for (const finder of FINDERS) {
       if (!finder.isWorth(from.evidence)) continue;
+      // What was turned back once has nothing left to turn.
+      if (ONCE.has(finder.step) && from.steps.at(-1) === finder.step) continue;
       let patches = finder.find(from.text, from.evidence);
       if (decoded !== undefined)
         patches = patches.filter(({ start, end }) => touches(decoded.patches, decoded.into.span(start, end)));
