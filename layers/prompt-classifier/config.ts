@@ -64,7 +64,7 @@ export const promptClassifierConfig = z.strictObject({
     .int()
     .min(16)
     .max(10_000)
-    .default(192)
+    .default(96)
     .describe(
       "Windows of 2048 characters that are read of one string (and once more of what is decoded in it); a longer one is read at its head, its end, each tenth, and evenly between.",
     ),
