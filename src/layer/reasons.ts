@@ -41,7 +41,10 @@ export const REASONS: Readonly<Record<string, ReasonEntry>> = {
   "sanction.throttle": { text: "The account's limits are lowered.", problem: "rate_limited" },
   "sanction.suspend": { text: "The account is suspended.", problem: "account_suspended" },
   "sanction.ban": { text: "The account is banned.", problem: "account_suspended" },
-  "prompt.rule.budget": { text: "The prompt is too costly to be checked in full.", problem: "prompt_blocked" },
+  "prompt.rule.budget": {
+    text: "The prompt is too costly to be checked in full.",
+    problem: "prompt_blocked",
+  },
   "prompt.rule.rested": { text: "A rule that overran its budget was left out.", problem: "prompt_blocked" },
   "prompt.unseen": { text: "The prompt hides more text than is read.", problem: "prompt_blocked" },
   "prompt.rule.*": { text: "The prompt matches a rule of the usage policy.", problem: "prompt_blocked" },

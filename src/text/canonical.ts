@@ -10,10 +10,9 @@ import { STEPS } from "./decode.ts";
 import { type Canonical, viewsOf } from "./views.ts";
 
 export type { Marks } from "./fold.ts";
-export { type Joined, type JoinedPart, joinedView } from "./joined.ts";
-export type { Range } from "./offsets.ts";
-export type { Canonical, View, ViewKind } from "./views.ts";
-export { type Window, windows } from "./windows.ts";
+export { type JoinedPart, joinedView } from "./joined.ts";
+export type { Canonical, View } from "./views.ts";
+export { windows } from "./windows.ts";
 
 /**
  * Longest text that is seen whole: about 10 ms at worst. Of a longer one the two ends are seen; who must see all

@@ -105,7 +105,8 @@ function compatible(unit: number): string {
   const text = String.fromCharCode(unit);
   const spread = text.normalize("NFKD");
   if (isLatinLetter(spread[0] ?? "") && /^.\p{M}+$/u.test(spread)) return spread[0]!;
-  return text.normalize("NFKC");
+  // A mark that stands on a space by itself is not seen there either.
+  return text.normalize("NFKC").replace(/ \p{M}+/u, " ");
 }
 
 function buildTables(): void {
@@ -154,6 +155,34 @@ function buildTables(): void {
   }
 }
 
+/** What a compatible form becomes may be styled itself: followed to its end, so that folding is done in one go. */
+function followed(unit: number): number {
+  let to = unit;
+  for (let steps = 0; steps < 4 && deedOf[to] === REPLACE; steps++) to = becomes[to]!;
+  return to;
+}
+
+function closeTables(): void {
+  // Views are lower case: a capital goes where its small letter goes.
+  for (let unit = 0xc0; unit < 0x10000; unit++) {
+    const small = String.fromCharCode(unit).toLowerCase();
+    const to = small.charCodeAt(0);
+    if (small.length > 1 || to === unit) continue;
+    if (shows[unit] === 0 && shows[to] !== 0) shows[unit] = shows[to]!;
+    if (deedOf[unit] === KEEP && deedOf[to] === REPLACE) {
+      deedOf[unit] = REPLACE;
+      becomes[unit] = becomes[to]!;
+    }
+  }
+  for (let unit = 0x80; unit < 0x10000; unit++)
+    if (deedOf[unit] === REPLACE) becomes[unit] = followed(becomes[unit]!);
+  for (const [unit, text] of expansions) {
+    const units = Array.from({ length: text.length }, (_, i) => followed(text.charCodeAt(i)));
+    expansions.set(unit, String.fromCharCode(...units));
+  }
+  for (const [point, unit] of astral) astral.set(point, followed(unit));
+}
+
 function addAstral(point: number): void {
   const folded = String.fromCodePoint(point).normalize("NFKC");
   // Greek among the mathematical letters is Greek that nobody writes: what it shows is meant.
@@ -161,6 +190,7 @@ function addAstral(point: number): void {
 }
 
 buildTables();
+closeTables();
 
 const LOOK_ALIKE_SCRIPTS = CYRILLIC | GREEK | ARMENIAN | CHEROKEE | RARE;
 /** Words of these are as a rule nothing but look-alikes. */
