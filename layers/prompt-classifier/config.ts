@@ -1,17 +1,24 @@
 /** What an operator may set of the seat. Thresholds are calibrated probabilities, so that 0.9 means nine in ten. */
 import { z } from "zod";
 import { TIERS } from "../../src/layer/index.ts";
+import type { Head, PromptModel } from "../../src/text/model/prompt-model.ts";
 import { SHIPPED_SIGNERS, signerProblem } from "../../src/text/model/signer.ts";
 
 const part = (value: number, words: string) => z.number().min(0).max(1).default(value).describe(words);
 
+const own = z.number().min(0).max(1).optional();
+
 const thresholds = (words: string) =>
   z
     .strictObject({
-      flagAt: part(0.5, "Probability from which it is flagged."),
-      blockAt: part(0.9, "Probability from which it is blocked; 1 never blocks."),
+      flagAt: own.describe(
+        "Probability from which it is flagged. Absent: the model's own, fixed so that few benign texts reach it.",
+      ),
+      blockAt: own.describe(
+        "Probability from which it is blocked; 1 never blocks. Absent: the model's own, which ten times fewer reach.",
+      ),
     })
-    .refine(({ flagAt, blockAt }) => blockAt >= flagAt, {
+    .refine(({ flagAt, blockAt }) => flagAt === undefined || blockAt === undefined || blockAt >= flagAt, {
       path: ["blockAt"],
       error: "must not be below flagAt",
     })
@@ -112,3 +119,27 @@ export const promptClassifierConfig = z.strictObject({
 });
 
 export type PromptClassifierConfig = z.infer<typeof promptClassifierConfig>;
+
+export interface HeadThresholds {
+  readonly flagAt: number;
+  readonly blockAt: number;
+}
+
+/** The settings with the model's own thresholds where none are set. */
+export type SetClassifier = Omit<PromptClassifierConfig, Head> & Readonly<Record<Head, HeadThresholds>>;
+
+export function withThresholds(config: PromptClassifierConfig, model: PromptModel): SetClassifier {
+  const of = (head: Head): HeadThresholds => {
+    const blockAt = config[head].blockAt ?? model.threshold("block", head);
+    const flagAt = config[head].flagAt ?? Math.min(model.threshold("flag", head), blockAt);
+    // Flagged later than the model would block: then blocked no earlier than flagged.
+    return { flagAt, blockAt: Math.max(blockAt, flagAt) };
+  };
+  return {
+    ...config,
+    any: of("any"),
+    harmful: of("harmful"),
+    jailbreak: of("jailbreak"),
+    injection: of("injection"),
+  };
+}

@@ -6,7 +6,7 @@ import type { Finding, Leaf, LeafKind, Role, Verdict } from "../../src/layer/ind
 import { ALLOW } from "../../src/layer/index.ts";
 import { HEADS, type Head, type Scores } from "../../src/text/model/prompt-model.ts";
 import type { Stretch } from "../../src/text/model/reading.ts";
-import type { PromptClassifierConfig } from "./config.ts";
+import type { HeadThresholds, SetClassifier } from "./config.ts";
 
 /**
  * How a kind of text shifts each head, in logits: below 0 it is judged more strictly; `off` is not judged.
@@ -81,7 +81,7 @@ export function isRead({ kind, text }: Pick<Leaf, "kind" | "text">): boolean {
 }
 
 /** What a score must reach; `scale` is the caller's tier. */
-export type Thresholds = Pick<PromptClassifierConfig, Head>;
+export type Thresholds = Pick<SetClassifier, Head>;
 
 const REASON: Readonly<Record<Exclude<Head, "any">, string>> = {
   jailbreak: "prompt.classifier.jailbreak",
@@ -124,7 +124,7 @@ export function judge({ leaf, scores, spans }: Judged, thresholds: Thresholds, s
 function reach(
   score: number,
   shift: number | "off",
-  { flagAt, blockAt }: Thresholds[Head],
+  { flagAt, blockAt }: HeadThresholds,
   scale: number,
 ): "flag" | "block" | undefined {
   if (shift === "off") return undefined;

@@ -30,7 +30,12 @@ import type { PromptModel } from "../../src/text/model/prompt-model.ts";
 import type { TextReading } from "../../src/text/model/reading.ts";
 import { encoderParts } from "../../src/text/model/scoring.ts";
 import { simHash } from "../../src/text/simhash.ts";
-import { type PromptClassifierConfig, promptClassifierConfig } from "./config.ts";
+import {
+  type PromptClassifierConfig,
+  promptClassifierConfig,
+  type SetClassifier,
+  withThresholds,
+} from "./config.ts";
 import { TURNS_MAX, trendOf } from "./conversation.ts";
 import { isRead, judge, placeOf } from "./judgement.ts";
 import { modelRefs, openModel } from "./model.ts";
@@ -42,7 +47,7 @@ const COMPARED_MAX = 32;
 const ESCALATED_SHARE_MIN = 0.6;
 
 interface Seat {
-  readonly config: PromptClassifierConfig;
+  readonly config: SetClassifier;
   readonly model: PromptModel;
   readonly memory: ReadingMemory;
   readonly encoder: Encoder;
@@ -61,7 +66,7 @@ export const promptClassifier = defineLayer<PromptClassifierConfig>({
   compile(config, { artifacts, encoder, exemplars, recent }) {
     const model = openModel(config, artifacts);
     const seat: Seat = {
-      config,
+      config: withThresholds(config, model),
       model,
       memory: new ReadingMemory(model, config.windowsMax),
       encoder,

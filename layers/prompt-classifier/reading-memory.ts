@@ -46,6 +46,6 @@ export class ReadingMemory {
   }
 
   readAnew(leaf: { readonly text: string }): TextReading | undefined {
-    return readText(this.#model, leaf.text, canonicalOf(leaf).views, { windowsMax: this.#windowsMax });
+    return readText(this.#model, leaf.text, canonicalOf(leaf), { windowsMax: this.#windowsMax });
   }
 }

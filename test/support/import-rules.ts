@@ -18,6 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/files": [],
   "src/ports": ["src/layer", "src/text", "src/files"],
   "src/ledger": ["src/layer", "src/files"],
+  "src/learn": ["src/text"],
   "src/telemetry": ["src/layer", "src/ledger"],
   "src/pipeline": ["src/layer", "src/policy", "src/ledger", "src/dialect", "src/wire"],
   "src/http": ["src/layer", "src/policy", "src/ledger", "src/dialect", "src/wire", "src/pipeline"],

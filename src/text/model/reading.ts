@@ -7,9 +7,10 @@
  *   longer                  |--w--|--w--|  w  .  w  .  w  |--w--|--w--|
  *                             first half    tenths, strided    last half      (as canonical.ts sees them whole)
  */
-import { canonicalWithin, WHOLE_UNITS_MAX } from "../canonical.ts";
+import { type Canonical, canonicalWithin, WHOLE_UNITS_MAX } from "../canonical.ts";
 import { FEATURES_TEXT_MAX, type Shape, shapeOf } from "../features.ts";
 import type { View } from "../views.ts";
+import { disguisesOf } from "./disguises.ts";
 import { type Facts, factsOf, HEADS_COUNT, type PromptModel, type Scores } from "./prompt-model.ts";
 
 export interface Stretch {
@@ -44,20 +45,21 @@ const starts = new Int32Array(HEADS_COUNT);
 const strongest = new Float32Array(HEADS_COUNT);
 
 /**
- * Undefined where there is nothing to read. `views` are canonicalOf's for this source. The plain view may have
+ * Undefined where there is nothing to read. `seen` is canonicalOf's for this source. The plain view may have
  * `windowsMax` windows, and all decoded ones together as many again (but each its head, end and tenths).
  */
 export function readText(
   model: PromptModel,
   source: string,
-  views: readonly View[],
+  seen: Canonical,
   options: { readonly windowsMax: number },
 ): TextReading | undefined {
+  const { views } = seen;
   const found: (View | undefined)[] = new Array(HEADS_COUNT).fill(undefined);
   most.fill(Number.NEGATIVE_INFINITY);
-  const look = (view: View, start: number): void => {
+  const look = (view: View, start: number, disguises: number): void => {
     const end = Math.min(view.text.length, start + WINDOW_UNITS);
-    model.first(view.text, start, end, shapeFor(source, view, start, end), logits);
+    model.first(view.text, start, end, shapeFor(source, view, start, end, disguises), logits);
     if (logits[0]! > most[0]!) strongest.set(logits);
     for (let head = 0; head < HEADS_COUNT; head++) {
       if (logits[head]! <= most[head]!) continue;
@@ -66,6 +68,7 @@ export function readText(
       found[head] = view;
     }
   };
+  const disguises = disguisesOf(seen.marks);
   let plainLeft = options.windowsMax;
   let decodedLeft = options.windowsMax;
   let decoded = 0;
@@ -75,14 +78,14 @@ export function readText(
     if (length === 0) continue;
     const isPlain = view.kind === "plain";
     if (length <= WINDOW_UNITS) {
-      look(view, 0);
+      look(view, 0, disguises);
       plainLeft -= isPlain ? 1 : 0;
       decoded -= isPlain ? 0 : 1;
       continue;
     }
     // A view that is stuffed takes nothing from the others.
     const places = windowStarts(length, isPlain ? plainLeft : Math.floor(decodedLeft / decoded));
-    for (const start of places) look(view, start);
+    for (const start of places) look(view, start, disguises);
     if (isPlain) plainLeft -= places.length;
     else {
       decodedLeft = Math.max(0, decodedLeft - places.length);
@@ -93,7 +96,12 @@ export function readText(
     const half = WHOLE_UNITS_MAX / 2;
     for (const start of windowStarts(source.length, Math.max(0, plainLeft))) {
       if (start + WINDOW_UNITS <= half || start >= source.length - half) continue;
-      for (const view of canonicalWithin(source, start, start + WINDOW_UNITS).views) look(view, 0);
+      const within = canonicalWithin(source, start, start + WINDOW_UNITS);
+      for (const view of within.views) {
+        // Decoded text of the middle shares the second budget too, or a text of nothing but blobs would cost by their number.
+        if (view.kind !== "plain" && --decodedLeft < 0) continue;
+        look(view, 0, disguisesOf(within.marks));
+      }
     }
   }
   const view = found[0];
@@ -117,11 +125,13 @@ export function readText(
 }
 
 /** A decoded view has no raw form of its own: its shape is that of what was decoded. */
-function shapeFor(source: string, view: View, start: number, end: number): Shape {
-  if (view.kind !== "plain") return shapeOf(view.text, start, end);
-  if (start === 0 && end === view.text.length && source.length <= WINDOW_UNITS) return shapeOf(source);
+function shapeFor(source: string, view: View, start: number, end: number, disguises: number): Shape {
+  if (view.kind !== "plain") return shapeOf(view.text, start, end, disguises);
+  if (start === 0 && end === view.text.length && source.length <= WINDOW_UNITS) {
+    return shapeOf(source, 0, source.length, disguises);
+  }
   const span = view.span(start, end);
-  return shapeOf(source, span.start, span.end);
+  return shapeOf(source, span.start, span.end, disguises);
 }
 
 /**

@@ -1,0 +1,47 @@
+/**
+ * `sallyport score`: what the shipped prompt defence makes of texts, one JSON line in, one out, in order. It runs the
+ * seats of the policy that judge prompts by themselves, so that its word is the gateway's word.
+ */
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { openScorer } from "./prompt-scorer.ts";
+
+const USAGE = `sallyport score [--config DIR]  < texts.jsonl  > scores.jsonl
+
+Reads lines {"id","text"} or {"id","messages":[{"role","content"}]} and writes for each, in order,
+{"id","scores":{"jailbreak","injection","harmful"},"score","act","stage","reasons"}. A line that cannot be read
+gives {"id","error"} and exit code 1 at the end.
+
+  --config DIR   the folder with policy.yaml; "config" unless it is given`;
+
+export async function runScore(args: readonly string[]): Promise<number> {
+  let values: { config?: string; help?: boolean };
+  try {
+    ({ values } = parseArgs({
+      args: [...args],
+      options: { config: { type: "string", default: "config" }, help: { type: "boolean", short: "h" } },
+    }));
+  } catch (error) {
+    console.error(`sallyport score: ${error instanceof Error ? error.message : error}\n\n${USAGE}`);
+    return 2;
+  }
+  if (values.help === true) {
+    console.log(USAGE);
+    return 0;
+  }
+  const scorer = await openScorer(values.config ?? "config");
+  let failed = false;
+  try {
+    for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {
+      if (line.trim() === "") continue;
+      const result = await scorer.scoreLine(line);
+      if ("error" in result) failed = true;
+      if (!process.stdout.write(`${JSON.stringify(result)}\n`)) {
+        await new Promise((resolve) => process.stdout.once("drain", resolve));
+      }
+    }
+  } finally {
+    await scorer.close();
+  }
+  return failed ? 1 : 0;
+}

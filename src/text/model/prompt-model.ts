@@ -1,0 +1,234 @@
+/**
+ * The prompt classifier's two stages as serving runs them. Stage one adds up weights of hashed features: tens of
+ * microseconds for a thousand characters. Stage two is a small network over a sentence embedding and stage one's own
+ * logits, for texts about which stage one is in doubt. Training writes the file that is read here.
+ */
+import { FEATURES_MAX, FEATURES_VERSION, readFeatures, type Shape } from "../features.ts";
+import { readTensors, type TensorFile } from "./tensors.ts";
+
+/** `any` is trained on all malicious texts together; the others on their own kind. */
+export const HEADS = ["any", "harmful", "jailbreak", "injection"] as const;
+export type Head = (typeof HEADS)[number];
+export const HEADS_COUNT = HEADS.length;
+
+/** Calibrated probabilities, 0..1; `any` weighs all heads, and is the figure to rank by. */
+export type Scores = Readonly<Record<Head, number>>;
+
+export const MODEL_FORMAT = "sallyport-prompt-1";
+
+/** Facts of a text beside embedding and logits that the network reads. */
+export const FACTS_COUNT = 3;
+
+export class PromptModel {
+  /** From the file's header: name, version, when, from what. */
+  readonly about: Readonly<Record<string, string>>;
+  readonly bits: number;
+  /** Length of the embedding that stage two reads. */
+  readonly embeddingLength: number;
+  /** Stage one's `any` between these is in doubt, and stage two is asked. */
+  readonly doubt: { readonly low: number; readonly high: number };
+  /** One place holds the four heads' weights as signed bytes. */
+  readonly #table: Int32Array;
+  readonly #scale: Float32Array;
+  readonly #bias: Float32Array;
+  /** Weights that turn logits into probabilities; see FIRST_TERMS and SECOND_TERMS. */
+  readonly #calibration: { readonly first: Float32Array; readonly second: Float32Array };
+  readonly #network: Network;
+  readonly #places = new Int32Array(FEATURES_MAX);
+  readonly #hidden: Float32Array;
+
+  /** Throws an Error that says why the file cannot be used. */
+  constructor(bytes: Uint8Array) {
+    const file = readTensors(bytes);
+    const { about } = file;
+    if (about["format"] !== MODEL_FORMAT) throw new Error(`its format is not ${MODEL_FORMAT}`);
+    if (about["features"] !== String(FEATURES_VERSION)) {
+      throw new Error(
+        `it reads features of version ${about["features"]}, this is version ${FEATURES_VERSION}`,
+      );
+    }
+    this.about = about;
+    this.#table = tensor(file, "linear.table", Int32Array);
+    this.bits = Math.log2(this.#table.length);
+    if (!Number.isInteger(this.bits)) throw new Error("its table's length is no power of two");
+    this.#scale = tensor(file, "linear.scale", Float32Array, HEADS_COUNT);
+    this.#bias = tensor(file, "linear.bias", Float32Array, HEADS_COUNT);
+    const named = (HEADS_COUNT - 1) * 2;
+    this.#calibration = {
+      first: tensor(file, "calibration.first", Float32Array, FIRST_TERMS + named),
+      second: tensor(file, "calibration.second", Float32Array, SECOND_TERMS + named),
+    };
+    const [low = 0, high = 1] = tensor(file, "doubt", Float32Array, 2);
+    this.doubt = { low, high };
+    const firstBias = tensor(file, "network.firstBias", Float32Array);
+    const hidden = firstBias.length;
+    const first = tensor(file, "network.first", Float32Array);
+    const width = first.length / hidden;
+    if (!Number.isInteger(width) || width <= HEADS_COUNT + FACTS_COUNT) {
+      throw new Error("its network has no sensible width");
+    }
+    this.embeddingLength = width - HEADS_COUNT - FACTS_COUNT;
+    const second = tensor(file, "network.second", Float32Array, hidden * HEADS_COUNT);
+    const secondBias = tensor(file, "network.secondBias", Float32Array, HEADS_COUNT);
+    this.#network = { width, hidden, first, firstBias, second, secondBias };
+    this.#hidden = new Float32Array(hidden);
+  }
+
+  /** Stage one's logits of a folded text's part, one for each head. */
+  first(text: string, start: number, end: number, shape: Shape, into: Float32Array): void {
+    const places = this.#places;
+    const table = this.#table;
+    const count = readFeatures(text, start, end, shape, this.bits, places);
+    // Four sums of signed bytes; exact, as 2^31 holds 16 million of them.
+    let [any, harmful, jailbreak, injection] = [0, 0, 0, 0];
+    for (let k = 0; k < count; k++) {
+      const packed = table[places[k]!]!;
+      any += (packed << 24) >> 24;
+      harmful += (packed << 16) >> 24;
+      jailbreak += (packed << 8) >> 24;
+      injection += packed >> 24;
+    }
+    const length = count === 0 ? 0 : 1 / Math.sqrt(count);
+    const [scale, bias] = [this.#scale, this.#bias];
+    into[0] = any * scale[0]! * length + bias[0]!;
+    into[1] = harmful * scale[1]! * length + bias[1]!;
+    into[2] = jailbreak * scale[2]! * length + bias[2]!;
+    into[3] = injection * scale[3]! * length + bias[3]!;
+  }
+
+  /** Stage one's logits as probabilities. */
+  judgeFirst(logits: Float32Array): Scores {
+    const c = this.#calibration.first;
+    const any = c[0]! * logits[0]! + c[1]! * strongestNamed(logits) + c[2]!;
+    return scoresOf(any, logits, c, FIRST_TERMS);
+  }
+
+  /** Stage one leaves this text to stage two. */
+  isDoubtful(scores: Scores): boolean {
+    return scores.any >= this.doubt.low && scores.any <= this.doubt.high;
+  }
+
+  /** The network's logits; `embedding` is of the text's part that `logits` and `facts` speak of. */
+  second(logits: Float32Array, embedding: Float32Array, facts: Facts, into: Float32Array): void {
+    const input = networkInput(embedding, this.embeddingLength, logits, facts);
+    runNetwork(this.#network, input, this.#hidden, into);
+  }
+
+  /** Both stages together, as probabilities. */
+  judgeSecond(logits: Float32Array, embedding: Float32Array, facts: Facts): Scores {
+    const out = new Float32Array(HEADS_COUNT);
+    this.second(logits, embedding, facts, out);
+    return this.judge(logits, out);
+  }
+
+  /** Logits of both stages as probabilities. */
+  judge(first: Float32Array, second: Float32Array): Scores {
+    const c = this.#calibration.second;
+    const network = c[0]! * second[0]! + c[1]! * strongestNamed(second);
+    const any = network + c[2]! * first[0]! + c[3]! * strongestNamed(first) + c[4]!;
+    return scoresOf(any, second, c, SECOND_TERMS);
+  }
+
+  /** What this model's own thresholds say, fixed on rows that it was not trained on; else even odds, and nine in ten. */
+  threshold(at: "flag" | "block", head: Head): number {
+    const value = Number(this.about[`${at}.${head}`] ?? Number.NaN);
+    if (Number.isFinite(value)) return value;
+    return at === "flag" ? 0.5 : 0.9;
+  }
+}
+
+/** Weights of `any` and of the strongest named head, and an offset. */
+export const FIRST_TERMS = 3;
+/** The same of the network, then of stage one, and an offset. */
+export const SECOND_TERMS = 5;
+
+/** The strongest of the heads that name a kind; heads stand in the order of HEADS. */
+export function strongestNamed(logits: Float32Array): number {
+  return Math.max(logits[1]!, logits[2]!, logits[3]!);
+}
+
+function scoresOf(any: number, logits: Float32Array, calibration: Float32Array, at: number): Scores {
+  const named = (head: number) =>
+    sigmoid(calibration[at + 2 * (head - 1)]! * logits[head]! + calibration[at + 2 * (head - 1) + 1]!);
+  return { any: sigmoid(any), harmful: named(1), jailbreak: named(2), injection: named(3) };
+}
+
+function sigmoid(logit: number): number {
+  return 1 / (1 + Math.exp(-logit));
+}
+
+interface Network {
+  readonly width: number;
+  readonly hidden: number;
+  readonly first: Float32Array;
+  readonly firstBias: Float32Array;
+  readonly second: Float32Array;
+  readonly secondBias: Float32Array;
+}
+
+/** How far the encoder, which knows English, can be believed. */
+export interface Facts {
+  /** UTF-16 units of the whole text. */
+  readonly units: number;
+  /** Share of ASCII among the text's letters, 0..1. */
+  readonly ascii: number;
+  /** Share of units that are no letter, digit or space, 0..1. */
+  readonly marks: number;
+}
+
+export function factsOf(text: string, start: number, end: number): Facts {
+  let [ascii, other, marks] = [0, 0, 0];
+  for (let i = start; i < end; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit >= 128) other += 1;
+    else if ((unit >= 97 && unit <= 122) || (unit >= 65 && unit <= 90)) ascii += 1;
+    else if (unit !== 32 && !(unit >= 48 && unit <= 57)) marks += 1;
+  }
+  return { units: text.length, ascii: ascii / (1 + ascii + other), marks: marks / (1 + end - start) };
+}
+
+/** Also what training feeds, so that both see the same numbers in the same order. */
+export function networkInput(
+  embedding: Float32Array,
+  embeddingLength: number,
+  logits: Float32Array,
+  facts: Facts,
+): Float32Array {
+  const input = new Float32Array(embeddingLength + HEADS_COUNT + FACTS_COUNT);
+  input.set(embedding.subarray(0, embeddingLength));
+  input.set(logits.subarray(0, HEADS_COUNT), embeddingLength);
+  input.set([Math.log2(1 + facts.units), facts.ascii, facts.marks], embeddingLength + HEADS_COUNT);
+  return input;
+}
+
+function runNetwork(network: Network, input: Float32Array, hidden: Float32Array, out: Float32Array): void {
+  const { first, firstBias, second, secondBias } = network;
+  hidden.set(firstBias);
+  for (let d = 0; d < network.width; d++) {
+    const value = input[d]!;
+    const at = d * network.hidden;
+    for (let h = 0; h < network.hidden; h++) hidden[h] = hidden[h]! + value * first[at + h]!;
+  }
+  out.set(secondBias);
+  for (let h = 0; h < network.hidden; h++) {
+    const value = hidden[h]!;
+    if (value <= 0) continue;
+    for (let head = 0; head < HEADS_COUNT; head++) {
+      out[head] = out[head]! + value * second[h * HEADS_COUNT + head]!;
+    }
+  }
+}
+
+function tensor<T extends Float32Array | Int32Array>(
+  file: TensorFile,
+  name: string,
+  type: { new (length: number): T },
+  length?: number,
+): T {
+  const data = file.tensors.get(name)?.data;
+  if (!(data instanceof type)) throw new Error(`it has no tensor "${name}" of the right type`);
+  if (length !== undefined && data.length !== length) {
+    throw new Error(`its tensor "${name}" has ${data.length} numbers; ${length} were expected`);
+  }
+  return data;
+}
