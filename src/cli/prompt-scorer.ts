@@ -113,8 +113,12 @@ function promptOf(row: JsonObject): Prompt {
 
 async function promptSeats(configDir: string, encoder: ReturnType<typeof openEncoder>): Promise<Snapshot> {
   const reading = await openReading(configDir);
+  const path = join(configDir, POLICY_FILE);
+  const content = await reading.file(POLICY_FILE).catch((error: unknown) => {
+    throw new Error(`${path} cannot be read: ${error instanceof Error ? error.message : error}`);
+  });
   const compiled = await compilePolicy({
-    file: { path: join(configDir, POLICY_FILE), content: await reading.file(POLICY_FILE) },
+    file: { path, content },
     artifact: reading.file,
     kinds: layerKinds,
     portsFor: () => ({ ...IDLE_PORTS, encoder }),

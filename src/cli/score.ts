@@ -29,7 +29,13 @@ export async function runScore(args: readonly string[]): Promise<number> {
     console.log(USAGE);
     return 0;
   }
-  const scorer = await openScorer(values.config ?? "config");
+  let scorer: Awaited<ReturnType<typeof openScorer>>;
+  try {
+    scorer = await openScorer(values.config ?? "config");
+  } catch (error) {
+    console.error(`sallyport score: ${error instanceof Error ? error.message : error}`);
+    return 2;
+  }
   let failed = false;
   try {
     for await (const line of createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })) {

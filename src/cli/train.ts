@@ -8,22 +8,26 @@ import { parseArgs } from "node:util";
 import { type CorpusRow, corpusHash, drawTexts, readGrammars, readRows } from "../learn/corpus.ts";
 import { openEmbedding } from "../learn/embedding.ts";
 import { estimate } from "../learn/estimate.ts";
+import { scoreRows } from "../learn/evaluation.ts";
+import { printed, reportOf } from "../learn/evaluation-report.ts";
 import { calibrate } from "../learn/prompt-calibration.ts";
 import { prepareRows, sampleRows, trainPrompt } from "../learn/prompt-training.ts";
 import { EMBEDDING_SIZE } from "../text/encoder/encoder.ts";
+import { PromptModel } from "../text/model/prompt-model.ts";
 import { signerOf, signModel } from "../text/model/signer.ts";
 
 const GRAMMARS = join(import.meta.dirname, "../learn/grammar");
 const OUT = "config/models/prompt.safetensors";
 
-const USAGE = `sallyport train --data DIR [--out FILE] [--key FILE] [--all] [--seed N] [--estimate]
+const USAGE = `sallyport train --data DIR [--out FILE] [--key FILE] [--grammar DIR] [--all] [--seed N] [--estimate]
 
-Trains on DIR/train and fixes thresholds on DIR/dev (folders of *.jsonl[.gz] with {"id","text","label","source"}; rows
+Trains on DIR/train, fixes thresholds on DIR/dev, and writes FILE, FILE.sig and FILE.figures.md (folders of *.jsonl[.gz] with {"id","text","label","source"}; rows
 with "nc" or "share_alike" are left out). About 15 minutes on two cores.
 
   --out FILE    where the model goes; ${OUT} unless it is given
   --key FILE    private Ed25519 key (PEM) that signs it; without one the seat needs \`unsigned: true\`
                 (make one: openssl genpkey -algorithm ed25519)
+  --grammar DIR grammars that texts are drawn from; the project's own unless it is given
   --all         also rows whose licence is not clearly free for commercial use: the model is then yours alone
   --seed N      1 unless it is given
   --estimate    train nothing to keep: hold whole sources out in turn, and print how well they are judged`;
@@ -41,6 +45,7 @@ export async function runTrain(args: readonly string[], output: Output = console
     data?: string;
     out?: string;
     key?: string;
+    grammar?: string;
     all?: boolean;
     seed?: string;
     estimate?: boolean;
@@ -53,6 +58,7 @@ export async function runTrain(args: readonly string[], output: Output = console
         data: { type: "string" },
         out: { type: "string", default: OUT },
         key: { type: "string" },
+        grammar: { type: "string", default: GRAMMARS },
         all: { type: "boolean" },
         seed: { type: "string", default: "1" },
         estimate: { type: "boolean" },
@@ -76,7 +82,7 @@ export async function runTrain(args: readonly string[], output: Output = console
 
   const licensed = (row: CorpusRow) => values.all === true || row.licensed;
   const train = readRows(join(values.data, "train")).filter(licensed);
-  const drawn = drawTexts(readGrammars(GRAMMARS), train, seed);
+  const drawn = drawTexts(readGrammars(values.grammar ?? GRAMMARS), train, seed);
   const rows = [...sampleRows(train, { seed, sourceRowsMax: SOURCE_ROWS_MAX }), ...drawn];
   say(`${rows.length} rows, ${drawn.length} of them drawn from grammars`);
   const embedding = await openEmbedding((done, of) => {
@@ -101,6 +107,10 @@ export async function runTrain(args: readonly string[], output: Output = console
     });
     write(values.out ?? OUT, model);
     say(`wrote ${values.out} (${model.length} bytes)`);
+    const served = new PromptModel(model);
+    const scored = await scoreRows(served, readRows(join(values.data, "dev")), embedding.encode);
+    writeFileSync(`${values.out}.figures.md`, `${figuresHead(served)}${printed(reportOf(served, scored))}\n`);
+    say("measured on dev");
     if (values.key !== undefined) {
       const key = readFileSync(values.key, "utf8");
       writeFileSync(`${values.out}.sig`, signModel(model, key));
@@ -110,6 +120,16 @@ export async function runTrain(args: readonly string[], output: Output = console
     await embedding.close();
   }
   return 0;
+}
+
+function figuresHead({ about }: PromptModel): string {
+  const { name, version, seed, corpus, rows, licences } = about;
+  return `# ${name} ${version}: figures on development rows
+
+Written by \`sallyport train\`. ${rows} rows (licences: ${licences}), seed ${seed}, corpus ${corpus}. Calibration, the band of
+doubt and the thresholds were fixed on these development rows; no weight was.
+
+`;
 }
 
 function write(path: string, bytes: Uint8Array): void {

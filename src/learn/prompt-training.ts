@@ -40,9 +40,9 @@ export interface TrainingSettings {
   readonly sourceRowsMax: number;
 }
 
-const BITS = 19;
+const BITS = 20;
 const FOLDS = 3;
-const LINEAR = { bits: BITS, epochs: 3, rate: 0.08, decay: 1e-6 };
+const LINEAR = { bits: BITS, epochs: 6, rate: 0.25, decay: 1e-6 };
 const NETWORK = {
   hidden: 64,
   epochs: 4,

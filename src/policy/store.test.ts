@@ -309,7 +309,7 @@ test("a folder that never had a policy serves the shipped one, until one comes",
   assert.equal(store.status().servedFrom, "embedded");
   assert.deepEqual(
     store.current().seats.map(({ id }) => id),
-    ["auth", "reputation", "rate-limit", "prompt-rules", "media", "output-secrets"],
+    ["auth", "reputation", "rate-limit", "prompt-rules", "prompt-classifier", "media", "output-secrets"],
   );
   assert.equal(store.current().routes.size, 10);
   assert.equal(existsSync(lastGoodPath(dataDir)), false, "the shipped policy is nobody's last good one");

@@ -20,7 +20,7 @@ export interface TextScore {
 export const ENCODER_UNITS = 512;
 const TAIL_FROM = 700;
 /** As a seat of the shipped policy is set. */
-export const WINDOWS_MAX = 64;
+export const WINDOWS_MAX = 96;
 
 const NOTHING: Scores = { any: 0, harmful: 0, jailbreak: 0, injection: 0 };
 
