@@ -17,6 +17,8 @@ export interface Asker {
   readonly endUser: string;
   /** "" where none is named. */
   readonly model: string;
+  /** Names of the limits' counters that were found for the same caller before. */
+  readonly named?: Named;
 }
 
 /** What a request reads and may write, in tokens. */
@@ -70,6 +72,53 @@ export function groupOf({ per }: Limit, identity: Identity | undefined): string 
     : "";
 }
 
+export interface Name {
+  readonly key: string;
+  readonly group: string;
+}
+
+/** By the limits' places; of those alone that are counted by organisation, project and key. */
+export type Named = (Name | undefined)[];
+
+/** Beyond it all are forgotten, and made anew when they come again. */
+const CALLERS_MAX = 4_096;
+
+interface Caller {
+  readonly org: string;
+  readonly project: string;
+  readonly named: Named;
+}
+
+/**
+ * Who came before finds the names of their counters ready: making them, and hashing them anew for every map that is
+ * asked, was a third of the seat's cost.
+ */
+export class CallerNames {
+  readonly #callers = new Map<string, Caller>();
+
+  of(identity: Identity | undefined): Named {
+    if (identity === undefined) return [];
+    const { org, project, keyId } = identity;
+    const known = this.#callers.get(keyId);
+    if (known !== undefined && known.org === org && known.project === project) return known.named;
+    if (this.#callers.size >= CALLERS_MAX) this.#callers.clear();
+    const named: Named = [];
+    this.#callers.set(keyId, { org, project, named });
+    return named;
+  }
+}
+
+function nameOf(limit: Limit, asker: Asker): Name {
+  const { per, index } = limit;
+  const { identity, named } = asker;
+  const isByCaller = identity !== undefined && !per.address && !per.network && !per.end_user && !per.model;
+  const known = isByCaller ? named?.[index] : undefined;
+  if (known !== undefined) return known;
+  const name = { key: keyOf(limit, asker), group: groupOf(limit, identity) };
+  if (isByCaller && named !== undefined) named[index] = name;
+  return name;
+}
+
 /** The limit as it is for this caller. */
 export function scaledLimit({ amount, scale }: Limit, { tier, limitScale }: Standing): number {
   const factor = scale[tier] * limitScale;
@@ -104,9 +153,10 @@ export function perOutput({ unit }: Limit, rate: Rate | undefined): number {
 
 export function claimOf(limit: Limit, asker: Asker, size: Size): Claim {
   const { unit, windowSec } = limit;
+  const { key, group } = nameOf(limit, asker);
   return {
-    key: keyOf(limit, asker),
-    group: groupOf(limit, asker.identity),
+    key,
+    group,
     limit: scaledLimit(limit, asker.standing),
     windowSec,
     cost: unit === "requests" ? 1 : 0,

@@ -172,6 +172,8 @@ export function windowSecOf(text = "1m"): number | undefined {
 
 /** One limit, compiled. */
 export interface Limit {
+  /** Its place among the seat's limits. */
+  readonly index: number;
   readonly name: string;
   readonly unit: Unit;
   /** Before any scale: requests, tokens, nano-dollars. */
@@ -185,10 +187,11 @@ export interface Limit {
   readonly needsBody: boolean;
 }
 
-export function limitOf(config: LimitConfig): Limit {
+export function limitOf(config: LimitConfig, index = 0): Limit {
   const { name, of: unit, limit, models } = config;
   const per = Object.fromEntries(PER.map((one) => [one, config.per.includes(one)])) as Record<Per, boolean>;
   return {
+    index,
     name,
     unit,
     amount: unit === "spend" ? Math.round(limit * NANOS_PER_DOLLAR) : limit,

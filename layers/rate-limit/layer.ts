@@ -4,6 +4,7 @@
  */
 import { defineLayer } from "../../src/layer/index.ts";
 import { loadTokenizer } from "../../src/text/tokens.ts";
+import { CallerNames } from "./claims.ts";
 import { Config, countsTokens, limitOf, type RateLimitConfig } from "./config.ts";
 import { readPrices } from "./prices.ts";
 import { concerning, LimitWatch, type Plan } from "./watch.ts";
@@ -16,14 +17,14 @@ export const rateLimit = defineLayer<RateLimitConfig>({
   config: Config,
   phases: ["onRequest", "onPrompt", "onChunk", "onEnd"],
   phasesOf({ limits }) {
-    const compiled = limits.map(limitOf);
+    const compiled = limits.map((limit, i) => limitOf(limit, i));
     if (!compiled.some(({ needsBody }) => needsBody)) return ["onRequest", "onEnd"];
     const writes = compiled.some(({ unit }) => countsTokens(unit) && unit !== "input_tokens");
     return writes ? ["onRequest", "onPrompt", "onChunk", "onEnd"] : ["onRequest", "onPrompt", "onEnd"];
   },
   needs: (config) => (spends(config) ? [{ path: config.prices }] : []),
   compile(config, { counters, artifacts }) {
-    const limits = config.limits.map(limitOf);
+    const limits = config.limits.map((limit, i) => limitOf(limit, i));
     const { whenAway, cutAtLimit, outputReserve, outputReserveMax, tokenizerUnitsMax } = config;
     const { prices: path } = config;
     const plan: Plan = {
@@ -36,6 +37,7 @@ export const rateLimit = defineLayer<RateLimitConfig>({
       prices: spends(config) ? readPrices(artifacts.text({ path }), path) : undefined,
       needsBody: limits.some(({ needsBody }) => needsBody),
       concerning: concerning(limits),
+      names: new CallerNames(),
     };
     // Behind the compilation: until it is there, prompts are estimated.
     if (tokenizerUnitsMax > 0 && limits.some(({ unit }) => countsTokens(unit))) loadTokenizer();

@@ -23,6 +23,7 @@ import {
 import { weighTokens } from "../../src/text/tokens.ts";
 import {
   type Asker,
+  type CallerNames,
   claimOf,
   concerns,
   leastClaimOf,
@@ -49,6 +50,7 @@ export interface Plan extends Reserves {
   readonly needsBody: boolean;
   /** Limits by what is asked for; made once, as most requests meet the same. */
   readonly concerning: Readonly<Record<Operation, Concerning>>;
+  readonly names: CallerNames;
 }
 
 /** Limits that have anything to count of an operation. */
@@ -107,6 +109,7 @@ export class LimitWatch implements Watch {
   #limits: readonly Limit[] = [];
   #claims: readonly Claim[] = [];
   #taken: Taken | undefined;
+  #isSettled = false;
   #prompt: Prompt | undefined;
   #size: Size = NOTHING;
   /** Output tokens, as far as they could be counted. */
@@ -197,7 +200,9 @@ export class LimitWatch implements Watch {
 
   #take(asker: Asker): Await<Verdict> {
     if (this.#limits.length === 0) return ALLOW;
-    this.#claims = this.#limits.map((limit) => claimOf(limit, asker, this.#size));
+    const claims: Claim[] = [];
+    for (const limit of this.#limits) claims.push(claimOf(limit, asker, this.#size));
+    this.#claims = claims;
     const taken = this.#plan.counters.take(this.#claims, this.#plan.away);
     return taken instanceof Promise ? taken.then((late) => this.#took(late)) : this.#took(taken);
   }
@@ -237,12 +242,14 @@ export class LimitWatch implements Watch {
 
   #settle(ending: Ending): void {
     const lease = this.#taken?.lease;
-    if (lease === undefined) return;
-    this.#taken = { ...this.#taken!, lease: undefined };
+    if (lease === undefined || this.#isSettled) return;
+    this.#isSettled = true;
     this.#answer = undefined;
     const { input, output } = this.#used(ending);
     const rate = this.#rate(input);
-    lease.settle(this.#limits.map((limit) => usedOf(limit, input, output, rate)));
+    const used: number[] = [];
+    for (const limit of this.#limits) used.push(usedOf(limit, input, output, rate));
+    lease.settle(used);
   }
 
   /** By the upstream's count; where it named none, or an answer broke off before it could, by ours. */
@@ -269,7 +276,8 @@ export class LimitWatch implements Watch {
 
   #asker(endUser: string, model: string): Asker {
     const { identity, address, standing } = this.#request;
-    return { identity, address, standing, endUser: endUser || (identity?.endUser ?? ""), model };
+    const named = this.#plan.names.of(identity);
+    return { identity, address, standing, endUser: endUser || (identity?.endUser ?? ""), model, named };
   }
 
   #verdict({ admitted, by, refusedBy, retryAfterMs }: Taken): Verdict {

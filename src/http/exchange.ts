@@ -28,7 +28,7 @@ import { readAnswerJson } from "../wire/json-answer.ts";
 import { type AnswerHead, AnswerIntake, mediaType } from "./answer-intake.ts";
 import { readBody } from "./body.ts";
 import { decisionOf } from "./decide.ts";
-import { credentialOf, readHeaders, upstreamHeaders, withoutQuotas } from "./headers.ts";
+import { addWithoutQuotas, credentialOf, readHeaders, upstreamHeaders } from "./headers.ts";
 import { quotaHeaders } from "./quota-headers.ts";
 import { refusalOf } from "./refusal.ts";
 import { type LastWords, Reply } from "./reply.ts";
@@ -368,10 +368,11 @@ export class Exchange implements Member {
 
   /** Our own limits in the answer's headers; then the upstream's, which are not the caller's, stay behind. */
   #withQuotas(headers: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-    const quotas = this.#opened?.quotas() ?? [];
-    return quotas.length === 0
-      ? headers
-      : { ...withoutQuotas(headers), ...quotaHeaders(quotas, this.#dialect) };
+    const quotas = this.#opened?.quotas();
+    if (quotas === undefined || quotas.length === 0) return headers;
+    const ours = quotaHeaders(quotas, this.#dialect);
+    addWithoutQuotas(ours, headers);
+    return ours;
   }
 
   #markFirstByte(): void {

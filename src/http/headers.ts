@@ -120,11 +120,12 @@ export function clientHeaders(
   return out;
 }
 
-/** Without the upstream's own rate limit headers: those speak of our account there, not of the caller's here. */
-export function withoutQuotas(headers: Readonly<Record<string, string>>): Record<string, string> {
-  const out: Record<string, string> = {};
+/** Adds them without the upstream's own rate limit headers: those speak of our account there, not of the caller's here. */
+export function addWithoutQuotas(
+  out: Record<string, string>,
+  headers: Readonly<Record<string, string>>,
+): void {
   for (const name in headers) {
     if (!TO_CLIENT_PREFIXES.some((prefix) => name.startsWith(prefix))) out[name] = headers[name]!;
   }
-  return out;
 }

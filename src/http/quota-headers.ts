@@ -31,24 +31,60 @@ export function quotaHeaders(
   dialect: Pick<Dialect, "quotaHeaders">,
   nowMs: number = Date.now(),
 ): Record<string, string> {
-  let policies = "";
+  if (!isOf(last, quotas)) last = policiesOf(quotas);
+  const { policies, fronts } = last;
+  if (policies === "") return {};
   let levels = "";
-  let count = 0;
-  for (const { name, unit, limit, remaining, resetMs, windowSec } of quotas) {
-    const units = UNITS[unit];
-    if (units === undefined || count >= QUOTAS_MAX || !PLAIN_NAME.test(name)) continue;
-    const separator = count === 0 ? '"' : ', "';
-    count += 1;
-    policies += `${separator}${name}";q=${limit}${units}`;
-    levels += `${separator}${name}";r=${remaining}`;
-    if (windowSec > 0) {
-      policies += `;w=${windowSec}`;
-      levels += `;t=${Math.ceil(resetMs / 1_000)}`;
-    }
+  for (let i = 0; i < fronts.length; i++) {
+    const front = fronts[i];
+    if (front === undefined) continue;
+    const { remaining, resetMs, windowSec } = quotas[i]!;
+    levels += front + remaining;
+    if (windowSec > 0) levels += `;t=${Math.ceil(resetMs / 1_000)}`;
   }
-  if (count === 0) return {};
   const headers = dialect.quotaHeaders(quotas, nowMs);
   headers["ratelimit-policy"] = policies;
   headers["ratelimit"] = levels;
   return headers;
+}
+
+/** What of the headers does not change from one answer to the next. */
+interface Policies {
+  /** Of these quotas; what is left of them aside. */
+  readonly quotas: readonly Quota[];
+  readonly policies: string;
+  /** What stands before the level of each, undefined for those that are not shown. */
+  readonly fronts: readonly (string | undefined)[];
+}
+
+/** Of the answer before: nearly all are of one seat's limits, for callers of one tier. */
+let last: Policies = { quotas: [], policies: "", fronts: [] };
+
+function isOf({ quotas: known }: Policies, quotas: readonly Quota[]): boolean {
+  if (known.length !== quotas.length) return false;
+  for (let i = 0; i < quotas.length; i++) {
+    const [a, b] = [known[i]!, quotas[i]!];
+    if (a.name !== b.name || a.unit !== b.unit || a.limit !== b.limit || a.windowSec !== b.windowSec)
+      return false;
+  }
+  return true;
+}
+
+function policiesOf(quotas: readonly Quota[]): Policies {
+  const fronts: (string | undefined)[] = [];
+  let policies = "";
+  let count = 0;
+  for (const { name, unit, limit, windowSec } of quotas) {
+    const units = UNITS[unit];
+    if (units === undefined || count >= QUOTAS_MAX || !PLAIN_NAME.test(name)) {
+      fronts.push(undefined);
+      continue;
+    }
+    const separator = count === 0 ? '"' : ', "';
+    count += 1;
+    policies += `${separator}${name}";q=${limit}${units}`;
+    if (windowSec > 0) policies += `;w=${windowSec}`;
+    fronts.push(`${separator}${name}";r=`);
+  }
+  return { quotas, policies, fronts };
 }

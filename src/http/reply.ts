@@ -27,6 +27,9 @@ export interface ReplyOptions {
 /** Body bytes that are read and dropped after an early refusal, to keep the connection. */
 const UNREAD_BYTES_MAX = 65_536;
 
+/** Headers of an answer that are never another's. */
+const OWN = new Set(["content-type", "content-length", "x-sallyport-request-id"]);
+
 export class Reply {
   readonly #options: ReplyOptions;
   dialect: Dialect;
@@ -89,12 +92,12 @@ export class Reply {
   send({ status, headers, body, length }: LastWords): void {
     const { request, response, id, idleMs } = this.#options;
     if (headers !== undefined) {
-      response.writeHead(status, {
-        ...headers,
-        "content-type": "application/json",
-        "content-length": length,
-        "x-sallyport-request-id": id,
-      });
+      // A list, as node takes it: a further object for each answer would only be walked again.
+      const list: string[] = [];
+      for (const name in headers) if (!OWN.has(name)) list.push(name, headers[name]!);
+      list.push("content-type", "application/json", "content-length", String(length));
+      list.push("x-sallyport-request-id", id);
+      response.writeHead(status, list);
     }
     response.end(body);
     // From here no timer of the exchange runs. Node watches for progress, and drops who makes none.

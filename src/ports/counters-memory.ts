@@ -167,14 +167,15 @@ export class MemoryCounters implements CounterStore<MemoryCountersStats> {
   #take(seat: Seat, claims: readonly Claim[]): Taken {
     if (claims.length === 0) return NOTHING_ASKED;
     const nowMs = this.#now();
-    const refusedBy = this.#refusing(seat, claims, nowMs);
+    const found: (Shelved | undefined)[] = [];
+    const refusedBy = this.#refusing(seat, claims, nowMs, found);
     if (refusedBy >= 0) return this.#refuse(seat, claims, refusedBy, nowMs);
     const counters: Shelved[] = [];
     const levels: Level[] = [];
     const lease = new MemoryLease(this.#door, seat, claims, counters);
     for (let i = 0; i < claims.length; i++) {
       const claim = claims[i]!;
-      const counter = this.#open(seat, claim, nowMs);
+      const counter = this.#ready(seat, claim, found[i], nowMs);
       counters.push(counter);
       lease.began(book(counter, nowMs, claim.windowSec, claim.cost), claim.reserve);
       if (claim.reserve > 0) this.#hold(counter, claim, claim.reserve);
@@ -184,11 +185,12 @@ export class MemoryCounters implements CounterStore<MemoryCountersStats> {
     return { admitted: true, by: "memory", refusedBy: -1, retryAfterMs: 0, levels, lease };
   }
 
-  /** Index of the first claim that does not fit, -1 where all do; changes nothing that counts. */
-  #refusing(seat: Seat, claims: readonly Claim[], nowMs: number): number {
+  /** Index of the first claim that does not fit, -1 where all do; changes nothing that counts. Gathers what it found. */
+  #refusing(seat: Seat, claims: readonly Claim[], nowMs: number, found?: (Shelved | undefined)[]): number {
     for (let i = 0; i < claims.length; i++) {
       const claim = claims[i]!;
       const counter = this.#find(seat, claim, nowMs);
+      found?.push(counter);
       if (counter === undefined ? claim.cost + claim.reserve > claim.limit : !fits(claim, counter)) return i;
     }
     return -1;
@@ -215,6 +217,20 @@ export class MemoryCounters implements CounterStore<MemoryCountersStats> {
     if (counter === undefined && this.#isFull(nowMs)) counter = this.#overflowOf(shelf, limit);
     if (counter !== undefined) slide(counter, nowMs - windowSec * 1000);
     return counter;
+  }
+
+  /** One that was found in this same moment, and is where it was: most need no second look. */
+  #ready(seat: Seat, claim: Claim, found: Shelved | undefined, nowMs: number): Shelved {
+    const shelf = found?.shelf;
+    if (
+      found === undefined ||
+      shelf === undefined ||
+      shelf.windowSec !== claim.windowSec ||
+      found.generation !== shelf.generation
+    )
+      return this.#open(seat, claim, nowMs);
+    shelf.writtenMs = nowMs;
+    return found;
   }
 
   /** The same, opened where it is new, and safe from the next swap. */

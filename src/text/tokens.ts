@@ -59,162 +59,130 @@ const KINDS: readonly (readonly [kind: number, from: number, to: number])[] = [
 const kindOf = new Uint8Array(65_536).fill(OTHER);
 for (const [kind, from, to] of KINDS) kindOf.fill(kind, from, to + 1);
 
+/** What each mark of a tokenizer's cut comes to. */
+const WORD = 0.863;
+const PAST_SIXTH = 0.258;
+const PAST_TWELFTH = 0.215;
+const CAPITAL = 0.353;
+const CAPITAL_IN_A_ROW = 0.212;
+const HUMP = 1.986;
+const MIXED = 0.232;
+const THREE_DIGITS = 1.534;
+const MARK = 0.646;
+const MARK_IN_A_ROW = 0.354;
+const GAP = 0.933;
+const LATIN_LETTER = 0.309;
+const LATIN_MORE_LETTER = 0.516;
+const CYRILLIC_WORD = 0.923;
+const CYRILLIC_LETTER = 0.139;
+const ARABIC_WORD = 0.652;
+const ARABIC_LETTER = 0.216;
+/** By kind, where nothing but the unit itself counts. Kana are not fitted: no Japanese was at hand. */
+const PLAIN: Readonly<Record<number, number>> = {
+  [GREEK]: 0.417,
+  [INDIC]: 0.401,
+  [CJK]: 0.733,
+  [KANA]: 0.8,
+  [HANGUL]: 0.831,
+  [OTHER]: 0.849,
+  [SURROGATE]: 0.674,
+};
+
+/** What the next unit's weight depends on: the kind of the one before, and how many units its word, number or gap has. */
+interface State {
+  readonly kind: number;
+  readonly run: number;
+}
+
+/** Longer words go on alike; of numbers, what is left by three counts. */
+const RUN_MAX = 13;
+
+/** Weight of a unit of `kind` after `before`, and the state after it. */
+function step(
+  { kind: before, run }: State,
+  kind: number,
+): { readonly weight: number; readonly after: State } {
+  const isLetter = before === LOWER || before === UPPER || before === LATIN || before === LATIN_MORE;
+  const longer = Math.min(RUN_MAX, run + 1);
+  const past = (longer > 6 ? PAST_SIXTH : 0) + (longer > 12 ? PAST_TWELFTH : 0);
+  switch (kind) {
+    case LOWER:
+      if (before === UPPER) return { weight: 0, after: { kind, run: longer } };
+      if (isLetter) return { weight: past, after: { kind, run: longer } };
+      return { weight: before === DIGIT ? MIXED : WORD, after: { kind, run: 1 } };
+    case UPPER:
+      if (before === UPPER) return { weight: CAPITAL_IN_A_ROW, after: { kind, run: longer } };
+      if (before === LOWER) return { weight: HUMP, after: { kind, run: 1 } };
+      return { weight: before === DIGIT ? MIXED : WORD + CAPITAL, after: { kind, run: 1 } };
+    case DIGIT: {
+      const isNew = before !== DIGIT;
+      const place = isNew ? 1 : (run % 3) + 1;
+      const mixed = before === LOWER || before === UPPER ? MIXED : 0;
+      return { weight: (place === 1 ? THREE_DIGITS : 0) + mixed, after: { kind, run: place } };
+    }
+    case SPACE: {
+      const place = before === SPACE ? Math.min(3, run + 1) : 1;
+      return { weight: place === 2 ? GAP : 0, after: { kind, run: place } };
+    }
+    // A line's end goes with the mark or the gap beside it.
+    case NEWLINE:
+      return { weight: 0, after: { kind, run: 0 } };
+    case PUNCTUATION:
+      return { weight: before === PUNCTUATION ? MARK_IN_A_ROW : MARK, after: { kind, run: 0 } };
+    case LATIN:
+    case LATIN_MORE: {
+      const letter = kind === LATIN ? LATIN_LETTER : LATIN_MORE_LETTER;
+      return { weight: letter + (isLetter ? 0 : WORD), after: { kind, run: isLetter ? longer : 1 } };
+    }
+    case CYRILLIC:
+      return { weight: CYRILLIC_LETTER + (before === CYRILLIC ? 0 : CYRILLIC_WORD), after: { kind, run: 0 } };
+    case ARABIC:
+      return { weight: ARABIC_LETTER + (before === ARABIC ? 0 : ARABIC_WORD), after: { kind, run: 0 } };
+    default:
+      return { weight: PLAIN[kind] ?? 0, after: { kind, run: 0 } };
+  }
+}
+
+const KIND_COUNT = SURROGATE + 1;
+const START: State = { kind: SPACE, run: 0 };
+/**
+ * `step` as tables, by state and kind: a walk without branches, for a text's letters cannot be foretold, and wrong
+ * guesses were most of its cost. States are multiples of KIND_COUNT.
+ */
+const { weightOf, afterOf } = tables();
+
+function tables(): { readonly weightOf: Float64Array; readonly afterOf: Uint16Array } {
+  const states: State[] = [START];
+  const places = new Map<string, number>([[JSON.stringify(START), 0]]);
+  const weights: number[] = [];
+  const afters: number[] = [];
+  for (let i = 0; i < states.length; i++) {
+    for (let kind = 0; kind < KIND_COUNT; kind++) {
+      const { weight, after } = step(states[i]!, kind);
+      const name = JSON.stringify(after);
+      let place = places.get(name);
+      if (place === undefined) {
+        place = states.length * KIND_COUNT;
+        states.push(after);
+        places.set(name, place);
+      }
+      weights.push(weight);
+      afters.push(place);
+    }
+  }
+  return { weightOf: Float64Array.from(weights), afterOf: Uint16Array.from(afters) };
+}
+
 /** Tokens of a text, or a part of it, as a number with a fraction, so that the parts of a stream add up. */
 export function weighTokens(text: string, from = 0, to: number = text.length): number {
-  let words = 0;
-  let pastSixth = 0;
-  let pastTwelfth = 0;
-  let capitals = 0;
-  let capitalsInARow = 0;
-  let humps = 0;
-  let mixed = 0;
-  let threes = 0;
-  let marks = 0;
-  let marksInARow = 0;
-  let gaps = 0;
-  let latin = 0;
-  let latinMore = 0;
-  let cyrillicWords = 0;
-  let cyrillic = 0;
-  let greek = 0;
-  let arabicWords = 0;
-  let arabic = 0;
-  let indic = 0;
-  let cjk = 0;
-  let kana = 0;
-  let hangul = 0;
-  let other = 0;
-  let surrogates = 0;
-  let before = SPACE;
-  // Units since the word, number or gap began.
-  let run = 0;
+  let sum = 0;
+  let state = 0;
   for (let i = from; i < to; i++) {
-    const kind = kindOf[text.charCodeAt(i)]!;
-    // Most units of most texts: a letter within a word.
-    if (kind === LOWER && before === LOWER) {
-      run += 1;
-      if (run > 6) {
-        pastSixth += 1;
-        if (run > 12) pastTwelfth += 1;
-      }
-      continue;
-    }
-    switch (kind) {
-      case LOWER:
-        if (before === LATIN || before === LATIN_MORE) {
-          run += 1;
-          if (run > 6) pastSixth += 1;
-          if (run > 12) pastTwelfth += 1;
-        } else if (before === UPPER) run += 1;
-        else {
-          run = 1;
-          if (before === DIGIT) mixed += 1;
-          else words += 1;
-        }
-        break;
-      case UPPER:
-        if (before === UPPER) {
-          run += 1;
-          capitalsInARow += 1;
-        } else {
-          run = 1;
-          if (before === LOWER) humps += 1;
-          else if (before === DIGIT) mixed += 1;
-          else {
-            words += 1;
-            capitals += 1;
-          }
-        }
-        break;
-      case DIGIT:
-        if (before === DIGIT) {
-          run += 1;
-          if (run % 3 === 1) threes += 1;
-        } else {
-          run = 1;
-          threes += 1;
-          if (before === LOWER || before === UPPER) mixed += 1;
-        }
-        break;
-      case SPACE:
-        run = before === SPACE ? run + 1 : 1;
-        if (run === 2) gaps += 1;
-        break;
-      // A line's end goes with the mark or the gap beside it.
-      case NEWLINE:
-        break;
-      case PUNCTUATION:
-        if (before === PUNCTUATION) marksInARow += 1;
-        else marks += 1;
-        break;
-      case LATIN:
-      case LATIN_MORE:
-        if (kind === LATIN) latin += 1;
-        else latinMore += 1;
-        if (before === LOWER || before === UPPER || before === LATIN || before === LATIN_MORE) run += 1;
-        else {
-          run = 1;
-          words += 1;
-        }
-        break;
-      case CYRILLIC:
-        if (before !== CYRILLIC) cyrillicWords += 1;
-        cyrillic += 1;
-        break;
-      case GREEK:
-        greek += 1;
-        break;
-      case ARABIC:
-        if (before !== ARABIC) arabicWords += 1;
-        arabic += 1;
-        break;
-      case INDIC:
-        indic += 1;
-        break;
-      case CJK:
-        cjk += 1;
-        break;
-      case KANA:
-        kana += 1;
-        break;
-      case HANGUL:
-        hangul += 1;
-        break;
-      case SURROGATE:
-        surrogates += 1;
-        break;
-      default:
-        other += 1;
-    }
-    before = kind;
+    const at = state + kindOf[text.charCodeAt(i)]!;
+    sum += weightOf[at]!;
+    state = afterOf[at]!;
   }
-  return (
-    0.863 * words +
-    0.258 * pastSixth +
-    0.215 * pastTwelfth +
-    0.353 * capitals +
-    0.212 * capitalsInARow +
-    1.986 * humps +
-    0.232 * mixed +
-    1.534 * threes +
-    0.646 * marks +
-    0.354 * marksInARow +
-    0.933 * gaps +
-    0.309 * latin +
-    0.516 * latinMore +
-    0.923 * cyrillicWords +
-    0.139 * cyrillic +
-    0.417 * greek +
-    0.652 * arabicWords +
-    0.216 * arabic +
-    0.401 * indic +
-    0.733 * cjk +
-    // Not fitted: no Japanese was at hand.
-    0.8 * kana +
-    0.831 * hangul +
-    0.849 * other +
-    0.674 * surrogates
-  );
+  return sum;
 }
 
 /** Whole tokens of a text; 0 only for "". */
