@@ -29,7 +29,7 @@ import { RecentTextStore } from "./ports/recent-texts.ts";
 import { openRedis } from "./ports/redis.ts";
 import { openReputation } from "./ports/reputation.ts";
 import { openSanctions } from "./ports/sanctions.ts";
-import { cautionsOf, limitsOf, reputationSeatsOf } from "./served.ts";
+import { asksEncoder, cautionsOf, limitsOf, reputationSeatsOf } from "./served.ts";
 import { openLogger } from "./telemetry/logger.ts";
 import { openMetrics } from "./telemetry/metrics.ts";
 import { openObserver } from "./telemetry/observer.ts";
@@ -127,7 +127,7 @@ export async function openSallyport(options: SallyportOptions) {
   });
   opening.defer(() => judges.close());
 
-  // The encoder's threads start with the first text that asks for them.
+  // The encoder's threads start when a seat of the policy asks for them, else with the first text that does.
   const encoder = openEncoder({ ...config.encoder, onProblem: changed("the sentence encoder") });
   opening.defer(() => encoder.close());
   const exemplars = await openExemplars({ dataDir, redis, encoder, onProblem: changed("exemplars") });
@@ -162,6 +162,7 @@ export async function openSallyport(options: SallyportOptions) {
     },
   });
   opening.defer(() => policy.close());
+  if (asksEncoder(policy.current().seats)) encoder.warm();
   caution = () => {
     for (const problem of cautionsOf(policy.current().seats))
       log.warn({ problem }, "served as it was asked for");

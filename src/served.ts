@@ -48,3 +48,8 @@ export function cautionsOf(seats: readonly Seat[]): string[] {
         `seat ${id}: ${(config as PromptClassifierConfig).model} is served without a signature (unsigned: true)`,
     );
 }
+
+/** Whether a seat asks the sentence encoder, so that its threads may start with the gateway. */
+export function asksEncoder(seats: readonly Seat[]): boolean {
+  return seats.some((seat) => seat.use === "prompt-classifier");
+}

@@ -1,7 +1,7 @@
 /** The encoder's port over pools that do as they are told, and once over the real one. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Encoded as PoolAnswer } from "../text/encoder/encoder-pool.ts";
+import { openEncoderPool, type Encoded as PoolAnswer } from "../text/encoder/encoder-pool.ts";
 import { type EncoderOptions, openEncoder } from "./encoder.ts";
 
 interface Held {
@@ -105,6 +105,26 @@ test("a pool that cannot start is failed, told once, and not tried at each text;
   assert.deepEqual([tries, problems], [1, ["no weights"]]);
   const slow = heldPool({ timeoutMs: 20, openPool: () => new Promise(() => {}) });
   assert.deepEqual(await slow.encoder.encode("a"), { kind: "skipped", cause: "late" });
+});
+
+test("a warmed encoder has started before the first text, and once", async (context) => {
+  let opened = 0;
+  const encoder = openEncoder({
+    workers: 1,
+    queueMax: 1,
+    timeoutMs: 30_000,
+    openPool: (options) => {
+      opened += 1;
+      return openEncoderPool(options);
+    },
+  });
+  context.after(() => encoder.close());
+  encoder.warm();
+  encoder.warm();
+  assert.equal(opened, 1);
+  assert.equal((await encoder.encode("A loaf of bread.")).kind, "embedding");
+  encoder.warm();
+  assert.equal(opened, 1);
 });
 
 test("the real pool: near in meaning is near in numbers", async (context) => {
