@@ -7,6 +7,7 @@
  * script without spaces (Han, Kana, Thai ...) also gives its single units and pairs, as it is hardly ever whole
  * seen twice.
  */
+import { spread } from "./spread.ts";
 
 export const FEATURES_VERSION = 1;
 
@@ -48,15 +49,6 @@ function classOf(unit: number): number {
   if (unit >= 0xd800 && unit <= 0xdfff) return DENSE;
   if (unit < 0xc0 || (unit >= 0x2000 && unit <= 0x2bff) || unit >= 0xfe00) return OTHER;
   return WORD;
-}
-
-/** Spreads a hash over the whole table (finaliser of MurmurHash3, Austin Appleby, public domain). */
-function spread(hash: number): number {
-  let mixed = hash ^ (hash >>> 16);
-  mixed = Math.imul(mixed, 0x85ebca6b);
-  mixed ^= mixed >>> 13;
-  mixed = Math.imul(mixed, 0xc2b2ae35);
-  return mixed ^ (mixed >>> 16);
 }
 
 /**

@@ -3,6 +3,7 @@
  * votes on every bit. It tells a copy with a word or two changed, for the cost of one pass and without keeping the
  * text; it knows nothing of meaning.
  */
+import { spread } from "./spread.ts";
 
 export interface SimHash {
   readonly low: number;
@@ -68,15 +69,6 @@ function vote(hash: number): void {
     votes[bit] = votes[bit]! + ((low >>> bit) & 1) * 2 - 1;
     votes[bit + 32] = votes[bit + 32]! + ((high >>> bit) & 1) * 2 - 1;
   }
-}
-
-/** Finaliser of MurmurHash3 (Austin Appleby, public domain). */
-function spread(hash: number): number {
-  let mixed = hash ^ (hash >>> 16);
-  mixed = Math.imul(mixed, 0x85ebca6b);
-  mixed ^= mixed >>> 13;
-  mixed = Math.imul(mixed, 0xc2b2ae35);
-  return mixed ^ (mixed >>> 16);
 }
 
 export function ones(bits: number): number {
