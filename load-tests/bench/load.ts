@@ -29,6 +29,8 @@ export interface Load {
   readonly requests: number;
   /** Events in each answer; 0 asks for a whole answer. */
   readonly events: number;
+  /** Of a request; absent: 1 KB. */
+  readonly bodyBytes?: number;
 }
 
 export interface LoadResult {
@@ -46,7 +48,7 @@ let lastNumber = 0;
 
 export async function drive(target: Target, load: Load): Promise<LoadResult> {
   const head = requestHead(target);
-  const parts = requestParts({ events: load.events });
+  const parts = requestParts({ events: load.events, bodyBytes: load.bodyBytes });
   const answerMs = new Float64Array(load.requests);
   const firstWordMs = new Float64Array(load.requests);
   let reads = 0;

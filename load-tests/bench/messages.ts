@@ -17,7 +17,10 @@ const FILLER =
   "rain would run through the joints and never freeze behind the face of the wall. ";
 
 /** Bodies are cut at the slots: `parts.join(number)` is a body, and costs a copy and no parsing. */
-export function requestParts(options: { readonly events: number }): readonly string[] {
+export function requestParts(options: {
+  readonly events: number;
+  readonly bodyBytes?: number | undefined;
+}): readonly string[] {
   const stream = options.events > 0;
   const body = (filler: number) =>
     JSON.stringify({
@@ -30,10 +33,14 @@ export function requestParts(options: { readonly events: number }): readonly str
         { role: "system", content: `You help the keeper of a fortress. Visit ${NUMBER_SLOT}.` },
         { role: "user", content: `Question ${NUMBER_SLOT}: how was the outer wall of the fortress built?` },
         { role: "assistant", content: `Answer ${NUMBER_SLOT}: of local stone, without mortar.` },
-        { role: "user", content: `Note ${NUMBER_SLOT}. ${FILLER.repeat(6).slice(0, filler)} Why so?` },
+        { role: "user", content: `Note ${NUMBER_SLOT}. ${filling(filler)} Why so?` },
       ],
     });
-  return body(REQUEST_BODY_BYTES - body(0).length).split(NUMBER_SLOT);
+  return body((options.bodyBytes ?? REQUEST_BODY_BYTES) - body(0).length).split(NUMBER_SLOT);
+}
+
+function filling(length: number): string {
+  return FILLER.repeat(Math.ceil(Math.max(0, length) / FILLER.length)).slice(0, Math.max(0, length));
 }
 
 export function requestBody(parts: readonly string[], number: number): string {

@@ -70,6 +70,12 @@ const CHAT_ALONE: Workload = {
   }),
 };
 
+const CHAT_LONG: Workload = {
+  name: "chat of 100 KB, 4 connections",
+  load: { connections: 4, requests: 120, events: 0, bodyBytes: 102_400 },
+  figures: (run) => ({ cpuMicrosPerLongRequest: run.cpuMicros / run.load.requests }),
+};
+
 /** The names that start with `added` are differences to `direct`, worked out by the report. */
 export const SUITES: readonly Suite[] = [
   {
@@ -160,6 +166,27 @@ export const SUITES: readonly Suite[] = [
         figure: "aloneP50Ms",
         addedTo: "sallyport-limits",
         limit: "takeP50Ms",
+      },
+    ],
+  },
+  {
+    name: "prompt",
+    variants: ["direct", "http-proxy", "sallyport-bare", "sallyport-prompt"],
+    workloads: [CHAT_MANY, CHAT_LONG],
+    bars: [
+      {
+        bar: "CPU added by canonical text, 212 rules and stage one, 1 KB, µs/request",
+        variant: "sallyport-prompt",
+        figure: "cpuMicrosPerRequest",
+        addedTo: "sallyport-bare",
+        limit: 60,
+      },
+      {
+        bar: "CPU added by the same, 100 KB, µs/request",
+        variant: "sallyport-prompt",
+        figure: "cpuMicrosPerLongRequest",
+        addedTo: "sallyport-bare",
+        limit: 8000,
       },
     ],
   },

@@ -53,6 +53,8 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     startSallyport(place, (policy) =>
       benchPolicy(policy, ["auth", "rate-limit", "prompt-rules", "output-secrets"]),
     ),
+  "sallyport-prompt": (place) =>
+    startSallyport(place, (policy) => benchPolicy(policy, ["prompt-rules", "prompt-classifier"])),
   "sallyport-limits": (place) => startSallyport(place, limitsPolicy),
   "sallyport-limits-redis": startSallyportOnRedis,
 };
