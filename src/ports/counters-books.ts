@@ -1,7 +1,7 @@
 /**
  * What this process still has to tell Redis, and what its requests hold there: one entry for each counter, so that a
  * thousand settled requests of one key are one line of one script. Entries are sent in the turn in which a request
- * ends; debits of running ones with the heartbeat. While Redis is away they add up here, each amount in the slot in
+ * ends, or some milliseconds later where every limit had ample room; debits of running ones with the heartbeat. While Redis is away they add up here, each amount in the slot in
  * which it was used, and go out first thing when it is back.
  *
  * What is held is told as a difference while takes are under way on the same counter, otherwise in all: that puts
@@ -45,6 +45,11 @@ const SLOTS_MAX = 128;
 /** A script of many counters may take longer than one take. */
 const DEADLINE_MS = 100;
 const RETRY_MS = 250;
+/**
+ * What nobody waits for is told after so long, with what else came meanwhile: told at once, it stands in the way of
+ * the caller's next take, and costs Redis as much again.
+ */
+const LATE_MS = 5;
 
 export class Books {
   readonly clock = new RedisClock();
@@ -56,6 +61,7 @@ export class Books {
   readonly #due = new Set<Book>();
   readonly #heartbeat: NodeJS.Timeout;
   #retry: NodeJS.Timeout | undefined;
+  #late: NodeJS.Timeout | undefined;
   #isPlanned = false;
   #flushing: Promise<void> | undefined;
   #lost = 0;
@@ -131,17 +137,20 @@ export class Books {
     this.#closeIfDone(book);
   }
 
-  /** Tells what there is about these counters in this turn of the event loop. */
-  due(places: readonly Place[]): void {
+  /** Tells what there is about these counters: in this turn of the event loop, or soon where there is time. */
+  due(places: readonly Place[], hasTime = false): void {
     for (const { key } of places) {
       const book = this.#books.get(key);
       if (book !== undefined && (book.amounts.length > 0 || book.free > 0)) this.#due.add(book);
     }
-    if (this.#due.size > 0) this.#plan();
+    if (this.#due.size === 0) return;
+    if (hasTime) this.#planLate();
+    else this.#plan();
   }
 
   async close(): Promise<void> {
     clearInterval(this.#heartbeat);
+    clearTimeout(this.#late);
     await this.#flushing;
     for (const book of this.#books.values()) this.#due.add(book);
     if (this.#redis.isUp) await this.#flush();
@@ -176,6 +185,15 @@ export class Books {
       this.#isPlanned = false;
       this.#startFlush();
     });
+  }
+
+  #planLate(): void {
+    if (this.#isPlanned || this.#late !== undefined) return;
+    this.#late = setTimeout(() => {
+      this.#late = undefined;
+      this.#startFlush();
+    }, LATE_MS);
+    this.#late.unref();
   }
 
   #startFlush(): void {

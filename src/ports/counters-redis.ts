@@ -55,6 +55,8 @@ export interface RedisCountersStats extends MemoryCountersStats {
 const ASKING_MAX = 64;
 const WAITING_MAX = 16_384;
 const WAIT_MS_MAX = 100;
+/** A limit that had half its room left is taken to have some for so long: what was held of it may be freed later. */
+const ROOMY_MS = 1_000;
 
 interface Seat {
   readonly name: string;
@@ -206,7 +208,9 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
       seat.known.learn(performance.now(), { claims, levels, refusedBy, retryAfterMs, isCertain });
       return { admitted: false, by: "shared", refusedBy, retryAfterMs, levels, lease: undefined };
     }
-    const lease = this.#lease(seat, claims, places, { away, share: undefined });
+    const isRoomy = claims.every(({ limit }, i) => levels[i]!.remaining >= limit / 2);
+    const roomyUntilMs = isRoomy ? performance.now() + ROOMY_MS : 0;
+    const lease = this.#lease(seat, claims, places, { away, share: undefined, roomyUntilMs });
     for (let i = 0; i < claims.length; i++) lease.began(slotEnds[i]!, claims[i]!.reserve);
     return { admitted: true, by: "shared", refusedBy: -1, retryAfterMs: 0, levels, lease };
   }
@@ -245,7 +249,11 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
     const taken = seat.share.take(this.#sharesOf(claims), "share") as Taken;
     if (taken.lease === undefined) return { ...taken, by: "share" };
     const places = this.#placesOf(seat, claims);
-    const lease = this.#lease(seat, claims, places, { away: "share", share: taken.lease });
+    const lease = this.#lease(seat, claims, places, {
+      away: "share",
+      share: taken.lease,
+      roomyUntilMs: 0,
+    });
     for (let i = 0; i < claims.length; i++) {
       const { cost, reserve, windowSec } = claims[i]!;
       const slotEnd = this.#books.slotEnd(windowSec);
@@ -273,7 +281,15 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
     seat: Seat,
     claims: readonly Claim[],
     places: readonly Place[],
-    { away, share }: { readonly away: AwayPosture; readonly share: Lease | undefined },
+    {
+      away,
+      share,
+      roomyUntilMs,
+    }: {
+      readonly away: AwayPosture;
+      readonly share: Lease | undefined;
+      readonly roomyUntilMs: number;
+    },
   ): SharedLease {
     this.#leases += 1;
     return new SharedLease({
@@ -281,6 +297,7 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
       claims,
       places,
       share,
+      roomyUntilMs,
       reserveMore: async (wanted, indexes) => {
         const some = indexes.map((i) => places[i]!);
         const said = this.#redis.isUp ? await this.#asking.reserve(some, wanted) : undefined;

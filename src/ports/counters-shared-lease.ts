@@ -12,6 +12,8 @@ export interface SharedLeaseOptions {
   readonly places: readonly Place[];
   /** Where this replica's share admitted it. */
   readonly share: Lease | undefined;
+  /** Until when its end may be told some milliseconds late: each limit had ample room. performance.now(). */
+  readonly roomyUntilMs: number;
   /** A lease where the share granted it. */
   readonly reserveMore: (wanted: readonly Claim[], indexes: readonly number[]) => Promise<boolean | Lease>;
   readonly ended: () => void;
@@ -55,7 +57,8 @@ export class SharedLease extends OpenLease {
     return true;
   }
   protected override tell(): void {
-    this.#options.books.due(this.#options.places);
+    const { books, places, roomyUntilMs } = this.#options;
+    books.due(places, performance.now() < roomyUntilMs);
   }
   protected override ended(used: readonly number[]): void {
     const { share, ended } = this.#options;
