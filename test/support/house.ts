@@ -60,14 +60,16 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   const configDir = join(folder, "config");
   const dataDir = join(folder, "data");
   mkdirSync(configDir);
-  cpSync(join(ROOT, "config/rules"), join(configDir, "rules"), { recursive: true });
+  for (const part of ["rules", "models"]) {
+    cpSync(join(ROOT, "config", part), join(configDir, part), { recursive: true });
+  }
   cpSync(join(ROOT, "config/prices.yaml"), join(configDir, "prices.yaml"));
   cpSync(join(ROOT, "config/policy.yaml"), join(configDir, "policy.yaml"));
   writeFiles(configDir, options.files);
   const writePolicy = (text: string) => writeFileSync(join(configDir, "policy.yaml"), text);
   if (options.policy !== undefined) writePolicy(options.policy);
   const simulator = await startSimulator({ host: "127.0.0.1", port: 0, seed: 1, ...options.simulator });
-  const sallyport = await openSallyport({
+  const opening = openSallyport({
     config: gatewayConfig(simulator.url, options.gateway ?? {}),
     configDir,
     dataDir,
@@ -76,6 +78,11 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
     bootstrapKey: KEY,
     moreLayers: options.layers ?? [],
     ...(options.resolveJudge !== undefined && { resolveJudge: options.resolveJudge }),
+  });
+  // A house that does not open leaves nothing behind that would keep its test's process alive.
+  const sallyport = await opening.catch(async (error: unknown) => {
+    await simulator.close();
+    throw error;
   });
   return {
     url: sallyport.gateway.url,
