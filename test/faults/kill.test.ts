@@ -4,14 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, it } from "node:test";
 import { startSimulator } from "../../load-tests/model-simulator/simulator.ts";
 import { readSpool } from "../../src/ledger/spool.ts";
-import { KEY, ROOT, seeded } from "../support/house.ts";
+import { KEY, policyWith, ROOT, seeded } from "../support/house.ts";
 
 const SEED = Number(process.env["SALLYPORT_TEST_SEED"] ?? Date.now() % 1_000_000);
 const KILLS = Number(process.env["SALLYPORT_KILLS"] ?? 100);
@@ -21,6 +21,10 @@ let simulator: Awaited<ReturnType<typeof startSimulator>>;
 let folder: string;
 before(async () => {
   folder = mkdtempSync(join(tmpdir(), "sallyport-kill-"));
+  // A gateway is started for each kill: seats whose rules and models take seconds to load tell nothing here.
+  mkdirSync(join(folder, "config"));
+  const seats = "  - { id: auth, use: auth }\n  - { id: secrets, use: output-secrets }\n";
+  writeFileSync(join(folder, "config/policy.yaml"), policyWith(seats));
   simulator = await startSimulator({ host: "127.0.0.1", port: 0, seed: 1, record: false });
 });
 after(async () => {
@@ -36,7 +40,7 @@ async function start(): Promise<{ child: ChildProcess; url: string }> {
       "bin/sallyport.js",
       "serve",
       "--config",
-      "config",
+      join(folder, "config"),
       "--data",
       folder,
       "--listen",
