@@ -3,7 +3,7 @@
  * that two parsers could read differently (an object that names a member twice) is written anew from the
  * one reading that was judged. The ordinary text passes as it came.
  */
-import type { Json } from "./json-text.ts";
+import { endOfString, type Json, parseJson } from "./json-text.ts";
 
 export interface AnswerJson {
   readonly value: Json;
@@ -12,14 +12,13 @@ export interface AnswerJson {
 }
 
 const QUOTE = 34;
-const BACKSLASH = 92;
 
 /** `too_deep`: nested more than `depthMax` levels. */
 export function readAnswerJson(text: string, depthMax: number): AnswerJson | "not_json" | "too_deep" {
   const colons = countColons(text, depthMax);
   if (colons < 0) return "too_deep";
   try {
-    const value = JSON.parse(text) as Json;
+    const value = parseJson(text);
     return { value, text: countMembers(value) === colons ? text : JSON.stringify(value) };
   } catch {
     return "not_json";
@@ -50,18 +49,6 @@ function countColons(text: string, depthMax: number): number {
     }
   }
   return colons;
-}
-
-/** Offset of the quote that closes the string whose first unit is at `from`. Each unit is looked at twice at most. */
-function endOfString(text: string, from: number): number {
-  for (let at = from; ; ) {
-    const quote = text.indexOf('"', at);
-    if (quote < 0) return text.length;
-    let run = quote;
-    while (run > at && text.charCodeAt(run - 1) === BACKSLASH) run -= 1;
-    if ((quote - run) % 2 === 0) return quote;
-    at = quote + 1;
-  }
 }
 
 function countMembers(value: Json): number {

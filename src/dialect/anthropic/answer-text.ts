@@ -5,6 +5,7 @@
  * of its parts may be changed.
  */
 import type { Channel, ChannelKind } from "../../layer/index.ts";
+import { parseJson } from "../../wire/json-text.ts";
 import type { Json, JsonObject, Segment } from "../dialect.ts";
 import { pointerToken } from "../leaves.ts";
 import { type Shape, type Speech, variantOf } from "./shape.ts";
@@ -174,7 +175,7 @@ function replacement(place: Place, text: string): Json {
       return place.blank ?? REMOVED;
     case "json":
       try {
-        return JSON.parse(text) as Json;
+        return parseJson(text);
       } catch {
         return { redacted: text };
       }

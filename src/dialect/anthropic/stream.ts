@@ -9,6 +9,7 @@
  * that speaks on after its stop has channels of the next generation ("answer:0~2"), open like the first.
  */
 import { type Channel, PROBLEMS, type Usage } from "../../layer/index.ts";
+import { parseJson } from "../../wire/json-text.ts";
 import type {
   AnswerStream,
   EventReading,
@@ -123,7 +124,7 @@ export class MessageStream implements AnswerStream {
     this.#events += 1;
     let value: Json;
     try {
-      value = JSON.parse(event.data) as Json;
+      value = parseJson(event.data);
     } catch {
       return this.#opaque(event, undefined);
     }

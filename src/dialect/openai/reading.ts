@@ -4,6 +4,7 @@
  * so that it may be called again and costs nothing when it is not.
  */
 import type { Channel, ChannelKind, Usage } from "../../layer/index.ts";
+import { parseJson } from "../../wire/json-text.ts";
 import type { EventReading, Json, JsonObject, Segment, SseEvent } from "../dialect.ts";
 import type { Unmodelled } from "../unmodelled.ts";
 
@@ -327,7 +328,7 @@ export function unreadable(
 /** Undefined for text that is not JSON. */
 export function parse(data: string): Json | undefined {
   try {
-    return JSON.parse(data) as Json;
+    return parseJson(data);
   } catch {
     return undefined;
   }
