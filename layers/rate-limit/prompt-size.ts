@@ -2,7 +2,7 @@
  * How large a request is before the model has seen it. What is reserved by this is settled by the upstream's own
  * count, so it need only be near; but it must never cost much, whatever the text.
  */
-import type { Delta, Operation, Prompt } from "../../src/layer/index.ts";
+import type { Delta, Leaf, Operation, Prompt } from "../../src/layer/index.ts";
 import { countTokens, sampleTokens } from "../../src/text/tokens.ts";
 
 /** What an image, sound or file counts, whatever its size: vendors count pixels and seconds, not bytes. */
@@ -20,20 +20,25 @@ export type SizedPrompt = Prompt & {
 
 /** `exactUnitsMax`: see `tokenizerUnitsMax` in config.ts. */
 export function inputTokens(prompt: SizedPrompt, exactUnitsMax: number): number {
-  let units = 0;
-  if (exactUnitsMax > 0) for (const { kind, text } of prompt.leaves) if (isRead(kind)) units += text.length;
-  const isExact = exactUnitsMax > 0 && units <= exactUnitsMax;
   let tokens = prompt.inputTokenIds ?? 0;
-  for (const { kind, text } of prompt.leaves) {
-    if (kind === "media") tokens += MEDIA_TOKENS;
-    else if (isRead(kind)) tokens += isExact ? countTokens(text, exactUnitsMax) : sampleTokens(text);
+  let units = 0;
+  const read: Leaf[] = [];
+  for (const leaf of prompt.leaves) {
+    if (leaf.kind === "media") tokens += MEDIA_TOKENS;
+    else if (isRead(leaf.kind)) {
+      read.push(leaf);
+      units += leaf.text.length;
+    }
   }
+  if (exactUnitsMax > 0 && units <= exactUnitsMax) {
+    for (const { text } of read) tokens += countTokens(text, exactUnitsMax);
+  } else tokens += sampleTokens(read);
   if (prompt.operation !== "embeddings" && prompt.operation !== "completions")
     tokens += TURN_TOKENS * (prompt.newestTurn + 1) + FRAME_TOKENS;
   return Math.max(1, Math.round(tokens));
 }
 
-function isRead(kind: Prompt["leaves"][number]["kind"]): boolean {
+function isRead(kind: Leaf["kind"]): boolean {
   return kind !== "parameter" && kind !== "query" && kind !== "media";
 }
 

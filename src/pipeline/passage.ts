@@ -82,6 +82,8 @@ export class Passage implements RequestContext {
   #pending: readonly Promise<Verdict>[] = NONE_PENDING;
   #abort: AbortController | undefined;
   #ended = false;
+  /** When the seat before stopped, in the turn under way: the next starts then, and a clock is read half as often. */
+  #nowMs: number | undefined;
 
   constructor(snapshot: Snapshot, facts: PassageFacts, cache: VerdictCache) {
     this.id = facts.id;
@@ -165,6 +167,7 @@ export class Passage implements RequestContext {
     leavesDone = false,
   ): Await<Verdict> {
     let joined = before;
+    this.#nowMs = undefined;
     for (let i = from; i < this.#runs.length; i++) {
       const run = this.#runs[i]!;
       const { phases } = run.seat;
@@ -214,6 +217,7 @@ export class Passage implements RequestContext {
     let joined: Verdict = ALLOW;
     let holdFrom = Number.POSITIVE_INFINITY;
     const runs = this.#chunkRuns;
+    this.#nowMs = undefined;
     for (let i = 0; i < runs.length; i++) {
       const run = runs[i]!;
       const held = this.#callRaw(run, (watch) => watch.onChunk?.(delta) ?? ALLOW);
@@ -238,6 +242,7 @@ export class Passage implements RequestContext {
     let holdFrom = hold;
     let held = await first;
     for (let i = index; ; ) {
+      this.#nowMs = undefined;
       const run = this.#chunkRuns[i]!;
       joined = join(joined, this.#note(run, held));
       holdFrom = Math.min(holdFrom, this.#holdOf(run, held, delta));
@@ -262,6 +267,7 @@ export class Passage implements RequestContext {
   onEnd(ending: Ending): Await<void> {
     if (this.#ended) return undefined;
     this.#ended = true;
+    this.#nowMs = undefined;
     const pending: Promise<Verdict>[] = [];
     let listeners: { readonly run: SeatRun; readonly watch: Watch }[] | undefined;
     for (const run of this.#runs) {
@@ -286,6 +292,7 @@ export class Passage implements RequestContext {
   }
 
   #tellDecided(listeners: readonly { run: SeatRun; watch: Watch }[], cause: string): void {
+    this.#nowMs = undefined;
     const findings: Finding[] = [];
     for (const run of this.#runs) {
       if (run.findings.length > 0 && this.#appliesTo(run)) findings.push(...run.findings);
@@ -393,6 +400,7 @@ export class Passage implements RequestContext {
     joined: Verdict = ALLOW,
   ): Await<Verdict> {
     let sum = joined;
+    this.#nowMs = undefined;
     for (let i = from; i < this.#runs.length; i++) {
       const run = this.#runs[i]!;
       if (!run.seat.phases.includes(phase)) continue;
@@ -432,14 +440,16 @@ export class Passage implements RequestContext {
   }
 
   #timed(run: SeatRun, watch: Watch, call: (watch: Watch) => Await<Held>): Await<Held> {
-    const startedMs = performance.now();
+    const startedMs = this.#nowMs ?? performance.now();
+    this.#nowMs = undefined;
     if (run.startedMs === 0) run.startedMs = startedMs;
     try {
       this.#speaking = run;
       const outcome = call(watch);
       this.#speaking = undefined;
       if (outcome instanceof Promise) return this.#underDeadline(run, outcome, startedMs);
-      run.spentMs += performance.now() - startedMs;
+      this.#nowMs = performance.now();
+      run.spentMs += this.#nowMs - startedMs;
       return outcome;
     } catch (error) {
       this.#speaking = undefined;

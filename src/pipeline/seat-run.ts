@@ -64,9 +64,14 @@ export class SeatRun {
   }
 
   record(pathOf: (channel: string) => string): SeatRecord {
-    const findings = this.findings
-      .sort((a, b) => b.score - a.score)
-      .map(({ where, ...said }) => (where === undefined ? said : { ...said, path: pathOf(where.channel) }));
+    const findings =
+      this.findings.length === 0
+        ? this.findings
+        : this.findings
+            .sort((a, b) => b.score - a.score)
+            .map(({ where, ...said }) =>
+              where === undefined ? said : { ...said, path: pathOf(where.channel) },
+            );
     return {
       seat: this.seat.id,
       mode: this.seat.mode,

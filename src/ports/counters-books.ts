@@ -49,7 +49,7 @@ const RETRY_MS = 250;
  * What nobody waits for is told after so long, with what else came meanwhile: told at once, it stands in the way of
  * the caller's next take, and costs Redis as much again.
  */
-const LATE_MS = 5;
+const LATE_MS = 20;
 
 export class Books {
   readonly clock = new RedisClock();

@@ -341,7 +341,7 @@ export class MemoryCounters implements CounterStore<MemoryCountersStats> {
 
   /** What a lease may do with the store. */
   readonly #door: Door = {
-    current: (seat, claim, counter) => this.#current(seat, claim, counter, this.#now()),
+    current: (seat, claim, counter) => this.#current(seat, claim, counter),
     book: (claim, current, amount) => {
       const nowMs = this.#now();
       if (current.shelf !== undefined) current.shelf.writtenMs = nowMs;
@@ -354,7 +354,7 @@ export class MemoryCounters implements CounterStore<MemoryCountersStats> {
       const wanted = claims.map((claim, i) => ({ ...claim, cost: 0, reserve: more[i] ?? 0 }));
       if (this.#refusing(seat, wanted, nowMs) >= 0) return false;
       for (let i = 0; i < claims.length; i++) {
-        counters[i] = this.#current(seat, claims[i]!, counters[i]!, nowMs);
+        counters[i] = this.#current(seat, claims[i]!, counters[i]!);
         this.#hold(counters[i]!, claims[i]!, more[i] ?? 0);
       }
       return true;
@@ -365,9 +365,9 @@ export class MemoryCounters implements CounterStore<MemoryCountersStats> {
   };
 
   /** A counter that a lease began with may have been dropped since, where it held nothing: the one that counts now. */
-  #current(seat: Seat, claim: Claim, counter: Shelved, nowMs: number): Shelved {
+  #current(seat: Seat, claim: Claim, counter: Shelved): Shelved {
     if (counter.shelf === undefined || counter.generation === counter.shelf.generation) return counter;
-    return this.#open(seat, claim, nowMs);
+    return this.#open(seat, claim, this.#now());
   }
 }
 

@@ -58,12 +58,20 @@ async function replicas(
 /** All is told, and was carried out: commands of one connection keep their order. */
 async function settled(all: readonly { redis: SharedRedis; counters: RedisCounters }[]): Promise<void> {
   await eventually(() => {
-    for (const { counters } of all) assert.equal(counters.stats().pendingSettles, 0);
+    for (const { counters } of all) {
+      const { pendingSettles, atHand } = counters.stats();
+      assert.deepEqual([pendingSettles, atHand], [0, 0]);
+    }
   });
   for (const { redis } of all) {
     const { client } = redis;
     await Promise.all(("nodes" in client ? client.nodes("master") : [client]).map((node) => node.ping()));
   }
+}
+
+async function scriptsRun(): Promise<number> {
+  const stats = String(await server.command("INFO", "commandstats"));
+  return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0);
 }
 
 async function levelsOf({ counters }: { counters: RedisCounters }, key: string): Promise<[number, number]> {
@@ -90,18 +98,14 @@ behavesAsCounters("redis", async () => {
 test("10,000 concurrent takes of four processes at limit 100: exactly 100, and a caller who is out costs little", async () => {
   const all = await replicas(4, PATIENT);
   const take = takes(all);
-  const before = Number(
-    /cmdstat_evalsha:calls=(\d+)/.exec(String(await server.command("INFO", "commandstats")))?.[1] ?? 0,
-  );
+  const before = await scriptsRun();
   const tries = await Promise.all(
     Array.from({ length: 10_000 }, (_, i) =>
       take[i % 4]!(claimOf("k", { limit: 100 }), claimOf("org", { limit: 1e6 })),
     ),
   );
   assert.equal(tries.filter((taken) => taken.admitted).length, 100);
-  const after = Number(
-    /cmdstat_evalsha:calls=(\d+)/.exec(String(await server.command("INFO", "commandstats")))?.[1],
-  );
+  const after = await scriptsRun();
   assert.ok(after - before < 2000, `${after - before} scripts`);
   for (const { lease } of tries) lease?.settle([1, 1]);
   await settled(all);
@@ -302,6 +306,91 @@ test("killed and restarted empty: what runs is held again, what ended meanwhile 
   for (const { lease } of [...tries, ...leases.map((lease) => ({ lease }))]) lease?.settle([0]);
   await settled(all);
   assert.deepEqual(await levelsOf(all[0]!, "slots"), [0, 0]);
+});
+
+test("a busy caller with ample room is answered from what is at hand, and nothing of it is lost or kept", async () => {
+  const all = await replicas(2, PATIENT);
+  const take = takes(all);
+  const [requests, slots] = [
+    claimOf("k", { limit: 1e6 }),
+    claimOf("s", { limit: 1e6, windowSec: 0, cost: 0, reserve: 3 }),
+  ];
+  const before = await scriptsRun();
+  let last: Taken | undefined;
+  for (let i = 0; i < 2_000; i++) {
+    last = await take[i % 2]!(requests, slots);
+    assert.deepEqual([last.admitted, last.by, last.levels.length], [true, "shared", 2]);
+    last.lease?.settle([1, 0]);
+  }
+  const scripts = (await scriptsRun()) - before;
+  const advanced = all.reduce((sum, { counters }) => sum + counters.stats().advanced, 0);
+  assert.ok(advanced > 1_500, `${advanced} of 2000 were at hand`);
+  assert.ok(scripts < 1_000, `${scripts} scripts`);
+  // Each replica knows of the other's with some delay.
+  const { remaining } = last!.levels[0]!;
+  assert.ok(remaining >= 1e6 - 2_064 && remaining <= 1e6 - 500, `${remaining}`);
+  await settled(all);
+  assert.deepEqual(
+    [await levelsOf(all[0]!, "k"), await levelsOf(all[0]!, "s")],
+    [
+      [2_000, 0],
+      [0, 0],
+    ],
+  );
+});
+
+test("what is at hand of a limit never lets more through than the limit, and all of it in the end", async () => {
+  const all = await replicas(4, PATIENT);
+  const take = takes(all);
+  const claim = claimOf("k", { limit: 4_000 });
+  let admittedCount = 0;
+  const leases: (Lease | undefined)[] = [];
+  for (let round = 0; round < 60; round++) {
+    const tries = await Promise.all(Array.from({ length: 100 }, (_, i) => take[i % 4]!(claim)));
+    admittedCount += tries.filter(({ admitted: isIn }) => isIn).length;
+    leases.push(...tries.map(({ lease }) => lease));
+  }
+  assert.ok(admittedCount <= 4_000 && admittedCount >= 4_000 * (1 - 1 / 32), `${admittedCount}`);
+  assert.ok(all.some(({ counters }) => counters.stats().advanced > 0));
+  // What one replica had at hand and did not use is every replica's again.
+  await eventually(async () => {
+    for (const one of take) {
+      const { admitted: isIn, lease } = await one(claim);
+      if (isIn) admittedCount += 1;
+      leases.push(lease);
+    }
+    assert.equal(admittedCount, 4_000);
+  });
+  for (const one of take) await refused(one(claim));
+  for (const lease of leases) lease?.settle([1]);
+  await settled(all);
+  assert.deepEqual(await levelsOf(all[0]!, "k"), [4_000, 0]);
+});
+
+test("what is at hand is given back when Redis goes away, and what it admitted is told", async () => {
+  const own = await startRedis();
+  opened.push({ close: () => own.stop() });
+  const [one] = await replicas(1, { url: own.url });
+  const seat = one!.counters.forSeat("s");
+  const claim = claimOf("k", { limit: 1e6 });
+  let count = 0;
+  const take = async () => {
+    const taken = await seat.take([claim], "refuse");
+    if (taken.admitted) count += 1;
+    taken.lease?.settle([1]);
+    return taken;
+  };
+  await eventually(async () => {
+    await take();
+    assert.ok(one!.counters.stats().advanced > 20);
+  });
+  own.freeze();
+  await eventually(async () => assert.equal((await take()).by, "posture"));
+  assert.equal(one!.counters.stats().atHand, 0);
+  own.thaw();
+  await eventually(() => assert.equal(one!.redis.isUp, true));
+  await settled([one!]);
+  assert.deepEqual(await levelsOf(one!, "k"), [count, 0]);
 });
 
 test("SCRIPT FLUSH under load is not noticed", async () => {

@@ -4,6 +4,7 @@
  * at the same time, and where one refuses what the others took is given back at once.
  *
  *   take -> known to be out? -> Redis away? -> its posture: this replica's share of the limit, admit, or refuse
+ *        -> enough at hand? a lease, and no round trip (counters-advances.ts)
  *        -> too many asked at once? wait a little, and be answered by what the others learned
  *        -> ask -> admitted: a lease | refused: remember it, where it is certain | no answer: the posture
  *
@@ -11,6 +12,7 @@
  * it admitted is told to Redis afterwards. So an outage can let through the limit once more, and no multiple of it.
  */
 import type { Await, AwayPosture, Claim, Counters, Lease, Taken } from "../layer/index.ts";
+import { Advances } from "./counters-advances.ts";
 import { Asking } from "./counters-asking.ts";
 import { Books, type Place } from "./counters-books.ts";
 import { forgetCounter, inspectCounters } from "./counters-inspect.ts";
@@ -37,6 +39,10 @@ export interface RedisCountersStats extends MemoryCountersStats {
   /** Takes that this process refused without asking. */
   readonly known: number;
   readonly shared: number;
+  /** Of those, by what was at hand. */
+  readonly advanced: number;
+  /** Counters of which something is at hand. */
+  readonly atHand: number;
   /** By this replica's share of a limit. */
   readonly insured: number;
   readonly posture: number;
@@ -62,6 +68,7 @@ interface Seat {
   readonly name: string;
   readonly known: KnownRefusals;
   readonly share: Counters;
+  readonly advances: Advances;
 }
 
 interface Question {
@@ -94,7 +101,7 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
   #waitingFrom = 0;
   #underWay = 0;
   #leases = 0;
-  readonly #count = { known: 0, shared: 0, insured: 0, posture: 0 };
+  readonly #count = { known: 0, shared: 0, advanced: 0, insured: 0, posture: 0 };
 
   constructor({ redis, leaseTtlMs = 15_000, pendingMax = 65_536, ...memory }: RedisCountersOptions) {
     this.#redis = redis;
@@ -113,11 +120,14 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
 
   stats(): RedisCountersStats {
     const { keys, overflowed } = this.#memory.stats();
+    let atHand = 0;
+    for (const { advances } of this.#seats.values()) atHand += advances.size;
     return {
       keys,
       overflowed,
       leases: this.#leases,
       ...this.#count,
+      atHand,
       away: !this.#redis.isUp,
       pendingSettles: this.#books.pending,
       lostSettles: this.#books.lost,
@@ -138,13 +148,15 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
   }
 
   close(): Promise<void> {
+    for (const { advances } of this.#seats.values()) advances.close();
     return this.#books.close();
   }
 
   #seatOf(name: string): Seat {
     let seat = this.#seats.get(name);
     if (seat === undefined) {
-      seat = { name, known: new KnownRefusals(), share: this.#memory.forSeat(name) };
+      const advances = new Advances({ redis: this.#redis, books: this.#books, asking: this.#asking });
+      seat = { name, known: new KnownRefusals(), share: this.#memory.forSeat(name), advances };
       this.#seats.set(name, seat);
     }
     return seat;
@@ -161,12 +173,40 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
     const known = this.#known(seat, claims);
     if (known !== undefined) return known;
     if (!this.#redis.isUp) return this.#unasked(seat, claims, away);
+    const atHand = this.#atHand(seat, claims, away);
+    if (atHand !== undefined) return atHand;
     return new Promise((answer, fail) => {
       const question = { seat, claims, away, sinceMs: performance.now(), answer, fail };
       if (this.#underWay < ASKING_MAX) void this.#ask(question);
       else if (this.#waiting.length - this.#waitingFrom < WAITING_MAX) this.#waiting.push(question);
       else answer(this.#unasked(seat, claims, away));
     });
+  }
+
+  /** Without a round trip; a process that dies now takes what it has not told along, some milliseconds' worth. */
+  #atHand(seat: Seat, claims: readonly Claim[], away: AwayPosture): Taken | undefined {
+    const nowMs = performance.now();
+    const taken = seat.advances.take(claims, nowMs);
+    if (taken === undefined) return undefined;
+    const { places, levels } = taken;
+    this.#count.shared += 1;
+    this.#count.advanced += 1;
+    const lease = this.#lease(seat, claims, places, {
+      away,
+      share: undefined,
+      roomyUntilMs: nowMs + ROOMY_MS,
+    });
+    for (let i = 0; i < claims.length; i++) {
+      const { cost, reserve, windowSec } = claims[i]!;
+      const slotEnd = cost > 0 ? this.#books.slotEnd(windowSec) : 0;
+      if (cost > 0) {
+        this.#books.add(places[i]!, slotEnd, cost);
+        this.#books.hold(places[i]!, -cost);
+      }
+      lease.began(slotEnd, reserve);
+    }
+    this.#books.due(places, true);
+    return { admitted: true, by: "shared", refusedBy: -1, retryAfterMs: 0, levels, lease };
   }
 
   async #ask(question: Question): Promise<void> {
@@ -209,7 +249,9 @@ export class RedisCounters implements CounterStore<RedisCountersStats> {
       return { admitted: false, by: "shared", refusedBy, retryAfterMs, levels, lease: undefined };
     }
     const isRoomy = claims.every(({ limit }, i) => levels[i]!.remaining >= limit / 2);
-    const roomyUntilMs = isRoomy ? performance.now() + ROOMY_MS : 0;
+    const nowMs = performance.now();
+    const roomyUntilMs = isRoomy ? nowMs + ROOMY_MS : 0;
+    seat.advances.heard(claims, places, levels, nowMs);
     const lease = this.#lease(seat, claims, places, { away, share: undefined, roomyUntilMs });
     for (let i = 0; i < claims.length; i++) lease.began(slotEnds[i]!, claims[i]!.reserve);
     return { admitted: true, by: "shared", refusedBy: -1, retryAfterMs: 0, levels, lease };

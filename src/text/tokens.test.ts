@@ -64,7 +64,11 @@ for (const [kind, text, errorMax] of KINDS) {
       assert.ok(error(streamed) <= errorMax + 0.15, `${streamed} token by token, for ${real}`);
     const long = text.repeat(Math.ceil(20_000 / text.length));
     const weight = weighTokens(long);
-    assert.ok(Math.abs(sampleTokens(long) - weight) / weight < 0.15, `${sampleTokens(long)} for ${weight}`);
+    const turns = long.match(/.{1,131}/gsu)!.map((turn) => ({ text: turn }));
+    for (const texts of [[{ text: long }], turns]) {
+      const sampled = sampleTokens(texts);
+      assert.ok(Math.abs(sampled - weight) / weight < 0.15, `${sampled} for ${weight}`);
+    }
   });
 }
 
@@ -86,7 +90,7 @@ test("no text makes the estimate slow", () => {
     // 100 MB/s would be 20 ms; the machine may be busy.
     assert.ok(spentMs < 400, `${JSON.stringify(text)}: ${spentMs} ms`);
     const sampledMs = performance.now();
-    sampleTokens(long);
+    sampleTokens([{ text: long }]);
     assert.ok(performance.now() - sampledMs < 20, `sampling ${JSON.stringify(text)}`);
   }
 });

@@ -190,26 +190,44 @@ export function estimateTokens(text: string): number {
   return text === "" ? 0 : Math.max(1, Math.round(weighTokens(text)));
 }
 
-/** Longer texts are weighed by samples. */
-const SAMPLED_UNITS_MIN = 1_024;
-const SAMPLES = 8;
-const SAMPLE_UNITS = 96;
+/** Texts that have more units in all are weighed by samples. */
+const SAMPLED_UNITS_MIN = 384;
+/** One sample for so many units, within bounds. */
+const UNITS_PER_SAMPLE = 512;
+const SAMPLES_MIN = 6;
+const SAMPLES_MAX = 16;
+const SAMPLE_UNITS = 48;
 /** A word that a sample's edge parts is counted twice. */
 const PARTED = 0.985;
 
 /**
- * The same at a cost that has a bound: a long text is weighed by samples spread over it. For what is reserved
- * and settled later, not for what is booked.
+ * The tokens of several texts, with a fraction, at a cost that has a bound: long ones are weighed by samples that
+ * lie evenly over all of them. For what is reserved and settled later, not for what is booked.
  */
-export function sampleTokens(text: string): number {
-  if (text.length < SAMPLED_UNITS_MIN) return weighTokens(text);
-  const stride = (text.length - SAMPLE_UNITS) / (SAMPLES - 1);
+export function sampleTokens(texts: readonly { readonly text: string }[]): number {
+  let units = 0;
+  for (const { text } of texts) units += text.length;
   let sum = 0;
-  for (let i = 0; i < SAMPLES; i++) {
-    const from = Math.floor(i * stride);
-    sum += weighTokens(text, from, from + SAMPLE_UNITS);
+  if (units <= SAMPLED_UNITS_MIN) {
+    for (const { text } of texts) sum += weighTokens(text);
+    return sum;
   }
-  return (sum * text.length * PARTED) / (SAMPLES * SAMPLE_UNITS);
+  const samples = Math.min(SAMPLES_MAX, Math.max(SAMPLES_MIN, Math.ceil(units / UNITS_PER_SAMPLE)));
+  const stride = units / samples;
+  let sampled = 0;
+  let before = 0;
+  let next = (stride - SAMPLE_UNITS) / 2;
+  for (const { text } of texts) {
+    while (next < before + text.length) {
+      const from = Math.floor(next - before);
+      const to = Math.min(text.length, from + SAMPLE_UNITS);
+      sum += weighTokens(text, from, to);
+      sampled += to - from;
+      next += stride;
+    }
+    before += text.length;
+  }
+  return (sum * units * PARTED) / sampled;
 }
 
 /** Texts up to this many UTF-16 units may be counted: the tokenizer's worst case grows faster than its text. */
