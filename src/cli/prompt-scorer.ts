@@ -22,7 +22,7 @@ export type LineScore =
   | {
       readonly id: unknown;
       readonly scores: Readonly<Record<"jailbreak" | "injection" | "harmful", number>>;
-      /** How likely the prompt is malicious in any way, 0..1. */
+      /** How likely the prompt is malicious in any way, 0..1, by the classifier and the strongest rule together. */
       readonly score: number;
       /** What the seats would do together, those in shadow included. */
       readonly act: string;
@@ -67,12 +67,17 @@ export async function openScorer(configDir: string) {
     await passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: false });
     const findings = passage
       .records()
-      .flatMap((record): readonly Pick<Finding, "reason">[] => record.findings);
+      .flatMap((record): readonly Pick<Finding, "reason" | "score">[] => record.findings);
+    const byRules = findings.reduce(
+      (most, { reason, score }) => (reason.startsWith("prompt.rule.") ? Math.max(most, score) : most),
+      0,
+    );
     const { any, jailbreak, injection, harmful } = scores;
     return {
       id,
       scores: { jailbreak, injection, harmful },
-      score: any,
+      // Either alone may be right: the chance that both are wrong, as if they erred apart.
+      score: 1 - (1 - any) * (1 - byRules),
       act: passage.acts().would,
       stage,
       reasons: [...new Set(findings.map(({ reason }) => reason))],

@@ -109,18 +109,24 @@ const GOAL_UNITS = { least: 20, most: 300 };
 const DOCUMENT_UNITS = { least: 200, most: 1500 };
 const DOCUMENT_SOURCES = /^(?:spamassassin|pubmedqa|bipia_train_clean|wildchat|t0_p3)/;
 
-/** Texts of all sets; wrappers are filled from `rows` and from what other sets gave. */
+/** Texts that are drawn in all: more teach little that their templates did not, and training has 20 minutes. */
+const DRAWN_MAX = 150_000;
+
+/** Texts of all sets, of each in proportion to its count; wrappers are filled from `rows` and from what other sets gave. */
 export function drawTexts(
   sets: readonly GrammarSet[],
   rows: readonly CorpusRow[],
   seed: number,
 ): CorpusRow[] {
   const random = new Random(seed);
+  const share = Math.min(1, DRAWN_MAX / sets.reduce((sum, { count }) => sum + count, 0));
+  const draw = (set: GrammarSet, material: Material) =>
+    drawSet(set, material, random, Math.ceil(set.count * share)).map(rowOf);
   const isOpen = (set: GrammarSet) =>
     set.templates.some((template) => /\{(?:goal|harmful|benign|document|noise)\}/.test(template));
   const plain = sets.filter((set) => !isOpen(set));
   const none: Material = { harmful: [], benign: [], documents: [] };
-  const drawn = plain.flatMap((set) => drawSet(set, none, random)).map(rowOf);
+  const drawn = plain.flatMap((set) => draw(set, none));
   const goals = (label: Label) => [
     ...rows.filter((row) => row.label === label && !NO_GOALS.test(row.source) && isGoal(row.text)),
     ...drawn.filter((row) => row.label === label && isGoal(row.text)),
@@ -136,7 +142,7 @@ export function drawTexts(
       .map((row) => row.text.slice(0, DOCUMENT_UNITS.most)),
   };
   for (const set of sets) {
-    if (isOpen(set)) drawn.push(...drawSet(set, material, random).map(rowOf));
+    if (isOpen(set)) drawn.push(...draw(set, material));
   }
   return drawn;
 }
