@@ -45,5 +45,16 @@ export function textOf(bytes: Buffer): string | undefined {
   let zeros = 0;
   for (const byte of head) if (byte === 0) zeros += 1;
   if (zeros < head.length * 0.4) return bytes.toString("utf8");
-  return bytes.toString("utf16le", bytes[0] === 0 ? 1 : 0);
+  return utf16Of(bytes, bytes[0] === 0 ? 1 : 0);
+}
+
+/**
+ * From a copy at an even address and of whole units: where both are odd, Node (24.21) writes a byte past the array that
+ * it makes, and any text in big-endian UTF-16 could bring the process down.
+ */
+function utf16Of(bytes: Buffer, from: number): string {
+  const units = new Uint16Array((bytes.length - from) >> 1);
+  const copy = Buffer.from(units.buffer);
+  bytes.copy(copy, 0, from);
+  return copy.toString("utf16le");
 }
