@@ -5,9 +5,11 @@
  *
  * Words are runs of letters and digits; character n-grams run over a word and the spaces beside it. A word of a
  * script without spaces (Han, Kana, Thai ...) also gives its single units and pairs, as it is hardly ever whole
- * seen twice.
+ * seen twice. What a word gives by itself is told apart from what it gives with the words before it (`pairPlace`,
+ * `triplePlace`), as serving remembers the former (model/tally.ts).
  */
 import { spread } from "./spread.ts";
+import { unitsOf } from "./units.ts";
 
 export const FEATURES_VERSION = 1;
 
@@ -29,27 +31,25 @@ export interface Shape {
 }
 
 const PRIME = 0x01000193;
-const SPACE = 32;
+export const SPACE = 32;
 
 /** Classes of units: what a word is made of, and which words are read unit by unit. */
-const OTHER = 0;
+export const OTHER = 0;
 const WORD = 1;
 const DENSE = 2;
 
-const asciiClass = new Uint8Array(128);
-for (let unit = 0; unit < 128; unit++) {
-  asciiClass[unit] = /[a-z0-9_']/.test(String.fromCharCode(unit)) ? WORD : OTHER;
-}
-
 /** Thai to Myanmar, Kana, Han, and surrogates (emoji, rare Han): no spaces between words. */
 function classOf(unit: number): number {
-  if (unit < 128) return asciiClass[unit]!;
+  if (unit < 128) return /[a-z0-9_']/.test(String.fromCharCode(unit)) ? WORD : OTHER;
   if (unit >= 0x0e00 && unit <= 0x109f) return DENSE;
   if (unit >= 0x2e80 && unit <= 0x9fff) return unit >= 0x3000 && unit <= 0x303f ? OTHER : DENSE;
   if (unit >= 0xd800 && unit <= 0xdfff) return DENSE;
   if (unit < 0xc0 || (unit >= 0x2000 && unit <= 0x2bff) || unit >= 0xfe00) return OTHER;
   return WORD;
 }
+
+/** By UTF-16 unit. */
+export const unitClass = Uint8Array.from({ length: 0x10000 }, (_, unit) => classOf(unit));
 
 /**
  * Writes the places of a folded text's features (`canonical`'s plain view: lower case, single spaces) into `into`
@@ -65,81 +65,138 @@ export function readFeatures(
   into: Int32Array,
 ): number {
   const mask = 2 ** bits - 1;
-  const stop = Math.min(end, start + FEATURES_TEXT_MAX);
+  const length = Math.min(end - start, FEATURES_TEXT_MAX);
+  const units = unitsOf(text, start, start + length);
   let count = 0;
   let before = 0;
   let beforeThat = 0;
   let words = 0;
   let marks = 0;
-  let at = start;
-  while (at < stop) {
-    const kind = classOf(text.charCodeAt(at));
-    if (kind === OTHER) {
-      const unit = text.charCodeAt(at++);
+  let at = 0;
+  while (at < length) {
+    const unit = units[at]!;
+    if (unitClass[unit] === OTHER) {
+      at += 1;
       if (unit === SPACE) continue;
-      // A mark is a word of one unit: "###" and "[INST]" are told by the pairs that they stand in.
       marks += 1;
-      const hash = spread(unit + 0x51ed270b);
+      const hash = markHash(unit);
       into[count++] = hash & mask;
-      into[count++] = spread(Math.imul(before, 31) + hash) & mask;
+      into[count++] = pairPlace(before, hash, mask);
       beforeThat = before;
       before = hash;
       continue;
     }
     const from = at;
-    let whole = 0x811c9dc5 | 0;
-    while (at < stop && classOf(text.charCodeAt(at)) !== OTHER) {
-      whole = Math.imul(whole ^ text.charCodeAt(at++), PRIME);
-    }
+    while (at < length && unitClass[units[at]!] !== OTHER) at += 1;
     words += 1;
-    whole = spread(whole);
-    into[count++] = whole & mask;
-    into[count++] = spread(Math.imul(before, 31) + whole) & mask;
-    into[count++] = spread(Math.imul(beforeThat, 131) + whole + 0x3c6ef372) & mask;
+    const hash = wordHash(units, from, at);
+    into[count++] = pairPlace(before, hash, mask);
+    into[count++] = triplePlace(beforeThat, hash, mask);
     beforeThat = before;
-    before = whole;
-    // n-grams of 3 to 5 units, the spaces around the word included.
-    for (let i = from - 1; i < at - 1; i++) {
-      const first = i < from ? SPACE : text.charCodeAt(i);
-      const second = text.charCodeAt(i + 1);
-      let hash = Math.imul(Math.imul(first ^ 0x2545f491, PRIME) ^ second, PRIME);
-      if (kind === DENSE) {
-        into[count++] = spread(second + 0x1b873593) & mask;
-        into[count++] = spread(hash) & mask;
-      }
-      for (let length = 3; length <= 5; length++) {
-        const last = i + length - 1;
-        if (last > at) break;
-        hash = Math.imul(hash ^ (last === at ? SPACE : text.charCodeAt(last)), PRIME);
-        into[count++] = spread(hash + length) & mask;
-      }
-    }
+    before = hash;
+    count = wordPlaces(units, from, at, hash, mask, into, count);
   }
-  // What the text looks like, each in a few steps, so that a linear model can bend.
-  const fact = (id: number, step: number) => {
-    into[count++] = spread(Math.imul(id, 0x9e3779b1) + step) & mask;
-  };
-  fact(1, Math.min(12, Math.floor(Math.log2(1 + shape.units))));
-  fact(2, Math.min(8, Math.floor(Math.log2(1 + shape.lines))));
-  fact(3, Math.floor(shape.capitals * 8));
-  fact(4, Math.floor((8 * marks) / (1 + marks + words)));
-  for (let bit = 0; shape.disguises >> bit !== 0; bit++) {
-    if ((shape.disguises >> bit) & 1) fact(5, bit);
+  return shapePlaces(shape, { words, marks }, mask, into, count);
+}
+
+/** A mark is a word of one unit: "###" and "[INST]" are told by the pairs that they stand in. */
+export function markHash(unit: number): number {
+  return spread(unit + 0x51ed270b);
+}
+
+export function wordHash(units: Uint16Array, from: number, to: number): number {
+  let hash = 0x811c9dc5 | 0;
+  for (let i = from; i < to; i++) hash = Math.imul(hash ^ units[i]!, PRIME);
+  return spread(hash);
+}
+
+/** Of a word or mark and the one before it; 0 stands before the first. */
+export function pairPlace(before: number, hash: number, mask: number): number {
+  return spread(Math.imul(before, 31) + hash) & mask;
+}
+
+/** Of a word and the one before the one before it. */
+export function triplePlace(beforeThat: number, hash: number, mask: number): number {
+  return spread(Math.imul(beforeThat, 131) + hash + 0x3c6ef372) & mask;
+}
+
+/** What the word [from, to) gives by itself, written from `into[at]` on; answers where it ended. */
+export function wordPlaces(
+  units: Uint16Array,
+  from: number,
+  to: number,
+  whole: number,
+  mask: number,
+  into: Int32Array,
+  at: number,
+): number {
+  let count = at;
+  into[count++] = whole & mask;
+  const isDense = unitClass[units[from]!] === DENSE;
+  // n-grams of 3 to 5 units, the spaces around the word included.
+  for (let i = from - 1; i < to - 1; i++) {
+    const first = i < from ? SPACE : units[i]!;
+    const second = units[i + 1]!;
+    let hash = Math.imul(Math.imul(first ^ 0x2545f491, PRIME) ^ second, PRIME);
+    if (isDense) {
+      into[count++] = spread(second + 0x1b873593) & mask;
+      into[count++] = spread(hash) & mask;
+    }
+    for (let length = 3; length <= 5; length++) {
+      const last = i + length - 1;
+      if (last > to) break;
+      hash = Math.imul(hash ^ (last === to ? SPACE : units[last]!), PRIME);
+      into[count++] = spread(hash + length) & mask;
+    }
   }
   return count;
 }
 
+/** What the text looks like, each in a few steps, so that a linear model can bend; written as `wordPlaces` writes. */
+export function shapePlaces(
+  { units, lines, capitals, disguises }: Shape,
+  { words, marks }: { readonly words: number; readonly marks: number },
+  mask: number,
+  into: Int32Array,
+  at: number,
+): number {
+  let count = at;
+  into[count++] = factPlace(1, Math.min(12, Math.floor(Math.log2(1 + units))), mask);
+  into[count++] = factPlace(2, Math.min(8, Math.floor(Math.log2(1 + lines))), mask);
+  into[count++] = factPlace(3, Math.floor(capitals * 8), mask);
+  into[count++] = factPlace(4, Math.floor((8 * marks) / (1 + marks + words)), mask);
+  for (let bit = 0; disguises >> bit !== 0; bit++) {
+    if ((disguises >> bit) & 1) into[count++] = factPlace(5, bit, mask);
+  }
+  return count;
+}
+
+function factPlace(id: number, step: number, mask: number): number {
+  return spread(Math.imul(id, 0x9e3779b1) + step) & mask;
+}
+
+/** What a unit adds to a text's shape, all in one number: capitals, letters and line breaks, each in 12 bits. */
+const shapeParts = new Float64Array(0x10000);
+const PART = 2 ** 12;
+for (let i = 0; i < 26; i++) {
+  shapeParts[65 + i] = 1 + PART;
+  shapeParts[97 + i] = PART;
+}
+shapeParts[10] = PART * PART;
+
 /** The raw text's shape; one pass over at most FEATURES_TEXT_MAX units. */
 export function shapeOf(text: string, start = 0, end = text.length, disguises = 0): Shape {
-  let upper = 0;
-  let lower = 0;
-  let lines = 0;
-  const stop = Math.min(end, start + FEATURES_TEXT_MAX);
-  for (let i = start; i < stop; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit >= 97 && unit <= 122) lower += 1;
-    else if (unit >= 65 && unit <= 90) upper += 1;
-    else if (unit === 10) lines += 1;
-  }
-  return { capitals: upper / (1 + upper + lower), lines, units: text.length, disguises };
+  const length = Math.max(0, Math.min(end - start, FEATURES_TEXT_MAX));
+  const units = unitsOf(text, start, start + length);
+  let sum = 0;
+  for (let i = 0; i < length; i++) sum += shapeParts[units[i]!]!;
+  const capitals = sum % PART;
+  const rest = (sum - capitals) / PART;
+  const letters = rest % PART;
+  return {
+    capitals: capitals / (1 + letters),
+    lines: (rest - letters) / PART,
+    units: text.length,
+    disguises,
+  };
 }

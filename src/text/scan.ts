@@ -9,6 +9,7 @@
  * third of drawing them by unit, and both at once in one number.
  */
 import { letterOf, NO_LETTER, pairGain, reversedOf, rot13Of } from "./bigrams.ts";
+import { unitsOf } from "./units.ts";
 
 /** What was seen, as bits of `Evidence.seen`. */
 export const PERCENT = 1;
@@ -162,18 +163,16 @@ function kept<T>(list: T[] | undefined, item: T): T[] {
   return list;
 }
 
-/** Units of a code by itself: "69", "105", "0x69", "1101001". */
-function isCode(text: string, start: number, end: number): boolean {
-  const units = end - start;
-  if (units !== 2 && units !== 3 && units !== 4 && units !== 7 && units !== 8) return false;
-  return isHexDigit[text.charCodeAt(start)] === 1 && isHexDigit[text.charCodeAt(end - 1)] === 1;
-}
+/** Lengths of a code by itself, as bits: "69", "105", "0x69", "1101001". */
+const CODE_LENGTHS = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 7) | (1 << 8);
+const CODE_UNITS_MAX = 8;
 
-/** `stopAtForeign`: ends in the first block that `fold` may change, with that as the only sure evidence. */
+/** `stopAtForeign`: ends at the first unit that `fold` may change, with that as the only sure evidence. */
 export function scan(text: string, { stopAtForeign }: { readonly stopAtForeign: boolean }): Evidence {
   const length = text.length;
+  const units = unitsOf(text);
+  units[length] = END;
   let seen = 0;
-  let previous = NO_LETTER;
   let word = 0;
   let singles = 0;
   let singlesStart = 0;
@@ -186,76 +185,112 @@ export function scan(text: string, { stopAtForeign }: { readonly stopAtForeign: 
   let markAt = -3;
   let spaceAt = -2;
   let leetAt = -2;
-  let rot13: Gain | undefined;
-  let reversed: Gain | undefined;
   let runRegions: Region[] | undefined;
   let codeRegions: Region[] | undefined;
   let singleRegions: Region[] | undefined;
   let leet: number[] | undefined;
   let uneven: number[] | undefined;
 
-  for (let block = 0; block <= length; block += BLOCK_UNITS) {
-    const end = block + BLOCK_UNITS < length ? block + BLOCK_UNITS : length + 1;
-    let gain = 0;
-    for (let i = block; i < end; i++) {
-      const unit = i < length ? text.charCodeAt(i) : END;
-      const letter = letterOf[unit]!;
-      gain = (gain + pairGain[(previous << 5) | letter]!) | 0;
-      if (letter !== NO_LETTER) {
-        if (word === 0 && leetAt === i - 1) leet = kept(leet, leetAt);
-        word += 1;
-        previous = letter;
-        continue;
-      }
-      const kind = kindOf[unit]!;
-      seen |= kind;
+  for (let i = 0; i <= length; i++) {
+    const from = i;
+    while (letterOf[units[i]!] !== NO_LETTER) i += 1;
+    if (i > from) {
+      if (word === 0 && leetAt === from - 1) leet = kept(leet, leetAt);
+      word += i - from;
+    }
+    const unit = units[i]!;
+    const kind = kindOf[unit]!;
+    seen |= kind;
+    if ((kind & FOREIGN) !== 0) {
+      if (stopAtForeign) return bare(seen & TOLD);
       if ((kind & LETTER) !== 0) {
         if (i - tokenStart >= RUN_UNITS_MIN) runRegions = kept(runRegions, { start: tokenStart, end: i });
         tokenStart = i + 1;
         word += 1;
-        previous = NO_LETTER;
         continue;
       }
-      if (word === 1) {
-        if (singles === 0) singlesStart = i - 1;
-        singles += 1;
-        singlesEnd = i;
-      } else if (word > 1 && singles > 0) {
-        if (singles >= SINGLES_MIN)
-          singleRegions = kept(singleRegions, { start: singlesStart, end: singlesEnd });
-        singles = 0;
-      }
-      if ((kind & WHITE) !== 0) {
-        if (spaceAt === i - 1 || unit !== 32) uneven = kept(uneven, i);
-        spaceAt = i;
-      } else if ((kind & LEET) !== 0) {
-        if (word > 0) leet = kept(leet, i);
-        leetAt = i;
-      }
-      word = 0;
-      previous = NO_LETTER;
-      if ((kind & IN_RUN) === 0) {
-        const token = i - tokenStart;
-        if (token > 1) {
-          if (token >= RUN_UNITS_MIN) runRegions = kept(runRegions, { start: tokenStart, end: i });
-          if (token <= 8 && isCode(text, tokenStart, i)) {
-            if (codes === 0) codesStart = tokenStart;
-            codes += 1;
-            codesEnd = i;
-          } else if (codes > 0) {
-            if (codes >= CODES_MIN) codeRegions = kept(codeRegions, { start: codesStart, end: codesEnd });
-            codes = 0;
-          }
-        }
-        tokenStart = i + 1;
-      }
-      if ((kind & DASH) !== 0) {
-        marks = i - markAt <= 3 ? marks + 1 : 1;
-        markAt = i;
-        if (marks === MORSE_UNITS_MIN) seen |= MORSE;
-      }
     }
-    if (stopAtForeign && (seen & FOREIGN) !== 0) return bare(seen & TOLD);
+    if (word === 1) {
+      if (singles === 0) singlesStart = i - 1;
+      singles += 1;
+      singlesEnd = i;
+    } else if (word > 1 && singles > 0) {
+      if (singles >= SINGLES_MIN)
+        singleRegions = kept(singleRegions, { start: singlesStart, end: singlesEnd });
+      singles = 0;
+    }
+    if ((kind & WHITE) !== 0) {
+      if (spaceAt === i - 1 || unit !== 32) uneven = kept(uneven, i);
+      spaceAt = i;
+    } else if ((kind & LEET) !== 0) {
+      if (word > 0) leet = kept(leet, i);
+      leetAt = i;
+    }
+    word = 0;
+    if ((kind & IN_RUN) === 0) {
+      const token = i - tokenStart;
+      if (token > 1) {
+        if (token >= RUN_UNITS_MIN) runRegions = kept(runRegions, { start: tokenStart, end: i });
+        if (
+          token <= CODE_UNITS_MAX &&
+          ((CODE_LENGTHS >> token) & 1) === 1 &&
+          isHexDigit[units[tokenStart]!] === 1 &&
+          isHexDigit[units[i - 1]!] === 1
+        ) {
+          if (codes === 0) codesStart = tokenStart;
+          codes += 1;
+          codesEnd = i;
+        } else if (codes > 0) {
+          if (codes >= CODES_MIN) codeRegions = kept(codeRegions, { start: codesStart, end: codesEnd });
+          codes = 0;
+        }
+      }
+      tokenStart = i + 1;
+    }
+    if ((kind & DASH) !== 0) {
+      marks = i - markAt <= 3 ? marks + 1 : 1;
+      markAt = i;
+      if (marks === MORSE_UNITS_MIN) seen |= MORSE;
+    }
+  }
+  if (singles >= SINGLES_MIN) singleRegions = kept(singleRegions, { start: singlesStart, end: singlesEnd });
+  if (codes >= CODES_MIN) codeRegions = kept(codeRegions, { start: codesStart, end: codesEnd });
+  const { rot13, reversed } = gainsOf(units, length);
+  const told = seen & TOLD;
+  const regions = runRegions ?? codeRegions ?? singleRegions;
+  if (told === 0 && (regions ?? leet ?? uneven) === undefined && rot13.length + reversed.length === 0)
+    return NOTHING;
+  return {
+    seen: told,
+    rot13,
+    reversed,
+    runs: runRegions ?? NO_REGIONS,
+    codes: codeRegions ?? NO_REGIONS,
+    singles: singleRegions ?? NO_REGIONS,
+    leet: leet ?? NO_PLACES,
+    uneven: uneven ?? NO_PLACES,
+  };
+}
+
+interface Gains {
+  readonly rot13: readonly Region[];
+  readonly reversed: readonly Region[];
+}
+const NO_GAINS: Gains = Object.freeze({ rot13: NO_REGIONS, reversed: NO_REGIONS });
+
+/** Where English is turned or backwards, of `length` units and the END behind them. A loop of its own, as it has no branches. */
+function gainsOf(units: Uint16Array, length: number): Gains {
+  let previous = NO_LETTER;
+  let rot13: Gain | undefined;
+  let reversed: Gain | undefined;
+  for (let block = 0; block <= length; block += BLOCK_UNITS) {
+    const end = block + BLOCK_UNITS < length ? block + BLOCK_UNITS : length + 1;
+    let gain = 0;
+    for (let i = block; i < end; i++) {
+      const letter = letterOf[units[i]!]!;
+      gain = (gain + pairGain[(previous << 5) | letter]!) | 0;
+      previous = letter;
+    }
     const turned = rot13Of(gain);
     if (turned > 0 || rot13?.rising === true) {
       rot13 ??= new Gain();
@@ -267,26 +302,8 @@ export function scan(text: string, { stopAtForeign }: { readonly stopAtForeign: 
       reversed.add(back, block, end);
     }
   }
-  if (singles >= SINGLES_MIN) singleRegions = kept(singleRegions, { start: singlesStart, end: singlesEnd });
-  if (codes >= CODES_MIN) codeRegions = kept(codeRegions, { start: codesStart, end: codesEnd });
+  if (rot13 === undefined && reversed === undefined) return NO_GAINS;
   rot13?.close();
   reversed?.close();
-  const turnedRegions = rot13?.regions ?? NO_REGIONS;
-  const backRegions = reversed?.regions ?? NO_REGIONS;
-  const told = seen & TOLD;
-  if (
-    told === 0 &&
-    (runRegions ?? codeRegions ?? singleRegions ?? leet ?? uneven ?? rot13 ?? reversed) === undefined
-  )
-    return NOTHING;
-  return {
-    seen: told,
-    rot13: turnedRegions,
-    reversed: backRegions,
-    runs: runRegions ?? NO_REGIONS,
-    codes: codeRegions ?? NO_REGIONS,
-    singles: singleRegions ?? NO_REGIONS,
-    leet: leet ?? NO_PLACES,
-    uneven: uneven ?? NO_PLACES,
-  };
+  return { rot13: rot13?.regions ?? NO_REGIONS, reversed: reversed?.regions ?? NO_REGIONS };
 }

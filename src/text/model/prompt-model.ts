@@ -3,7 +3,9 @@
  * microseconds for a thousand characters. Stage two is a small network over a sentence embedding and stage one's own
  * logits, for texts about which stage one is in doubt. Training writes the file that is read here.
  */
-import { FEATURES_MAX, FEATURES_VERSION, readFeatures, type Shape } from "../features.ts";
+import { FEATURES_VERSION, type Shape } from "../features.ts";
+import { unitsOf } from "../units.ts";
+import { Tally } from "./tally.ts";
 import { readTensors, type TensorFile } from "./tensors.ts";
 
 /** `any` is trained on all malicious texts together; the others on their own kind. */
@@ -27,14 +29,12 @@ export class PromptModel {
   readonly embeddingLength: number;
   /** Stage one's `any` between these is in doubt, and stage two is asked. */
   readonly doubt: { readonly low: number; readonly high: number };
-  /** One place holds the four heads' weights as signed bytes. */
-  readonly #table: Int32Array;
+  readonly #tally: Tally;
   readonly #scale: Float32Array;
   readonly #bias: Float32Array;
   /** Weights that turn logits into probabilities; see FIRST_TERMS and SECOND_TERMS. */
   readonly #calibration: { readonly first: Float32Array; readonly second: Float32Array };
   readonly #network: Network;
-  readonly #places = new Int32Array(FEATURES_MAX);
   readonly #hidden: Float32Array;
 
   /** Throws an Error that says why the file cannot be used. */
@@ -48,9 +48,10 @@ export class PromptModel {
       );
     }
     this.about = about;
-    this.#table = tensor(file, "linear.table", Int32Array);
-    this.bits = Math.log2(this.#table.length);
+    const table = tensor(file, "linear.table", Int32Array);
+    this.bits = Math.log2(table.length);
     if (!Number.isInteger(this.bits)) throw new Error("its table's length is no power of two");
+    this.#tally = new Tally(table);
     this.#scale = tensor(file, "linear.scale", Float32Array, HEADS_COUNT);
     this.#bias = tensor(file, "linear.bias", Float32Array, HEADS_COUNT);
     const named = (HEADS_COUNT - 1) * 2;
@@ -76,24 +77,15 @@ export class PromptModel {
 
   /** Stage one's logits of a folded text's part, one for each head. */
   first(text: string, start: number, end: number, shape: Shape, into: Float32Array): void {
-    const places = this.#places;
-    const table = this.#table;
-    const count = readFeatures(text, start, end, shape, this.bits, places);
-    // Four sums of signed bytes; exact, as 2^31 holds 16 million of them.
-    let [any, harmful, jailbreak, injection] = [0, 0, 0, 0];
-    for (let k = 0; k < count; k++) {
-      const packed = table[places[k]!]!;
-      any += (packed << 24) >> 24;
-      harmful += (packed << 16) >> 24;
-      jailbreak += (packed << 8) >> 24;
-      injection += packed >> 24;
-    }
+    const tally = this.#tally;
+    tally.read(text, start, end, shape);
+    const { count, sums } = tally;
     const length = count === 0 ? 0 : 1 / Math.sqrt(count);
     const [scale, bias] = [this.#scale, this.#bias];
-    into[0] = any * scale[0]! * length + bias[0]!;
-    into[1] = harmful * scale[1]! * length + bias[1]!;
-    into[2] = jailbreak * scale[2]! * length + bias[2]!;
-    into[3] = injection * scale[3]! * length + bias[3]!;
+    into[0] = sums[0]! * scale[0]! * length + bias[0]!;
+    into[1] = sums[1]! * scale[1]! * length + bias[1]!;
+    into[2] = sums[2]! * scale[2]! * length + bias[2]!;
+    into[3] = sums[3]! * scale[3]! * length + bias[3]!;
   }
 
   /** Stage one's logits as probabilities. */
@@ -176,15 +168,25 @@ export interface Facts {
   readonly marks: number;
 }
 
+/** What a unit adds to a text's facts, all in one number: ASCII letters, other scripts and marks, each in `PART`. */
+const PART = 2 ** 16;
+const factParts = new Float64Array(0x10000).fill(PART);
+for (let unit = 0; unit < 128; unit++) {
+  const isLetter = /[A-Za-z]/.test(String.fromCharCode(unit));
+  factParts[unit] = isLetter ? 1 : /[ 0-9]/.test(String.fromCharCode(unit)) ? 0 : PART * PART;
+}
+
+/** At most 65,535 units. */
 export function factsOf(text: string, start: number, end: number): Facts {
-  let [ascii, other, marks] = [0, 0, 0];
-  for (let i = start; i < end; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit >= 128) other += 1;
-    else if ((unit >= 97 && unit <= 122) || (unit >= 65 && unit <= 90)) ascii += 1;
-    else if (unit !== 32 && !(unit >= 48 && unit <= 57)) marks += 1;
-  }
-  return { units: text.length, ascii: ascii / (1 + ascii + other), marks: marks / (1 + end - start) };
+  const units = unitsOf(text, start, end);
+  const length = end - start;
+  let sum = 0;
+  for (let i = 0; i < length; i++) sum += factParts[units[i]!]!;
+  const ascii = sum % PART;
+  const rest = (sum - ascii) / PART;
+  const other = rest % PART;
+  const marks = (rest - other) / PART;
+  return { units: text.length, ascii: ascii / (1 + ascii + other), marks: marks / (1 + length) };
 }
 
 /** Also what training feeds, so that both see the same numbers in the same order. */
