@@ -15,7 +15,7 @@ import {
 import {
   type Canonical,
   canonicalOf,
-  canonicalWithin,
+  canonicalPart,
   type JoinedPart,
   joinedView,
   type View,
@@ -54,10 +54,7 @@ export async function judgeLong(judging: Judging, leaf: Leaf, tier?: Tier): Prom
   const cuts = windows(leaf.text.length, { unitsMax: AT_ONCE_UNITS, overlap: OVERLAP_UNITS });
   for (const { start, end } of cuts) {
     await others();
-    verdict = join(
-      verdict,
-      judgeViews(judging, leaf, canonicalWithin(leaf.text, start, end), end - start, tier),
-    );
+    verdict = join(verdict, judgeViews(judging, leaf, canonicalPart(leaf, start, end), end - start, tier));
     if (verdict.act === "block") break;
   }
   return verdict;

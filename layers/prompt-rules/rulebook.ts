@@ -62,8 +62,7 @@ export class Rulebook {
   /** By literal id: index of its rule, and the literal's length; 0 for one of `also`. */
   readonly #ruleOf: Int32Array;
   readonly #lengthOf: Int32Array;
-  /** Scratch, one for all texts because reading is synchronous. A mark is set when it equals the text's number. */
-  readonly #cursor = { state: 0, at: 0 };
+  /** By rule: the number of the text in which one of its `also` was last seen. One for all, as reading is synchronous. */
   readonly #alsoSeen: Float64Array;
   #text = 0;
 
@@ -87,12 +86,11 @@ export class Rulebook {
     this.#text += 1;
     let search: Search | undefined;
     for (const view of reading.views) {
-      const cursor = this.#cursor;
-      cursor.state = 0;
-      cursor.at = 0;
+      const ends = this.#literals.endsIn(view.text);
       let evidence: Map<number, Evidence> | undefined;
-      while (this.#literals.advance(view.text, cursor)) {
-        for (const id of this.#literals.ended(cursor.state)) {
+      for (let k = 0; k < ends.length; k += 2) {
+        const at = ends[k]!;
+        for (const id of this.#literals.ended(ends[k + 1]!)) {
           const index = this.#ruleOf[id]!;
           const rule = this.rules[index]!;
           const length = this.#lengthOf[id]!;
@@ -103,7 +101,7 @@ export class Rulebook {
           if (search?.isDone(index) === true || !reads(rule, reading, view)) continue;
           search ??= new Search(this.rules, reading);
           if (rule.regex === undefined) {
-            search.literal(index, view, cursor.at - length, cursor.at);
+            search.literal(index, view, at - length, at);
             continue;
           }
           evidence ??= new Map();
@@ -112,7 +110,7 @@ export class Rulebook {
             own = new Evidence();
             evidence.set(index, own);
           }
-          own.add(cursor.at - length, cursor.at, rule.reach);
+          own.add(at - length, at, rule.reach);
         }
       }
       if (evidence === undefined) continue;

@@ -23,24 +23,68 @@ export const WHOLE_UNITS_MAX = 65_536;
 /** Kinds of views that a decoding makes. */
 export const DECODINGS = STEPS;
 
-const known = new WeakMap<object, Canonical>();
+interface Leaf {
+  readonly text: string;
+}
+
+/** Constructs what it is given, so that the class below can put a field on objects that others have made. */
+class Given {
+  constructor(given: object) {
+    // biome-ignore lint/correctness/noConstructorReturn: that is all it does
+    return given;
+  }
+}
+
+/**
+ * What is known of a leaf, in a private field of the leaf itself: a WeakMap would do the same at five times the cost,
+ * which short leaves feel, and each collection of garbage after it. A copy of the leaf knows nothing.
+ */
+class Known extends Given {
+  #views: Canonical | undefined;
+  /** Of a leaf past WHOLE_UNITS_MAX. */
+  #first: Canonical | undefined;
+  #last: Canonical | undefined;
+
+  static of(leaf: Leaf): Known {
+    return #views in leaf ? leaf : new Known(leaf);
+  }
+
+  static views(leaf: Leaf): Canonical {
+    const known = Known.of(leaf);
+    known.#views ??=
+      leaf.text.length <= WHOLE_UNITS_MAX
+        ? viewsOf(leaf.text)
+        : together(Known.first(leaf), Known.last(leaf));
+    return known.#views;
+  }
+
+  static first(leaf: Leaf): Canonical {
+    const known = Known.of(leaf);
+    known.#first ??= viewsOf(leaf.text.slice(0, END_UNITS));
+    return known.#first;
+  }
+
+  static last(leaf: Leaf): Canonical {
+    const known = Known.of(leaf);
+    known.#last ??= viewsOf(leaf.text.slice(-END_UNITS), leaf.text.length - END_UNITS);
+    return known.#last;
+  }
+}
+
+/** Each end that is seen of a text past WHOLE_UNITS_MAX. */
+const END_UNITS = WHOLE_UNITS_MAX / 2;
 
 /** The same object for the same leaf. */
-export function canonicalOf(leaf: { readonly text: string }): Canonical {
-  let views = known.get(leaf);
-  if (views === undefined) {
-    views = canonical(leaf.text);
-    known.set(leaf, views);
-  }
-  return views;
+export function canonicalOf(leaf: Leaf): Canonical {
+  return Known.views(leaf);
 }
 
 /** Never throws. */
 export function canonical(text: string): Canonical {
-  if (text.length <= WHOLE_UNITS_MAX) return viewsOf(text);
-  const half = WHOLE_UNITS_MAX / 2;
-  const last = viewsOf(text.slice(-half), text.length - half);
-  const first = viewsOf(text.slice(0, half));
+  return Known.views({ text });
+}
+
+function together(first: Canonical, last: Canonical): Canonical {
   const marks = { ...last.marks, truncated: true };
   for (const mark of ["invisible", "confusable", "styled", "tag", "bidi", "selector", "combining"] as const)
     marks[mark] += first.marks[mark];
@@ -50,7 +94,16 @@ export function canonical(text: string): Canonical {
   };
 }
 
-/** Views of text [start, end); `span` speaks of the whole text. */
+/** Views of a leaf's units [start, end); the ends that `canonicalOf` sees are made once. */
+export function canonicalPart(leaf: Leaf, start: number, end: number): Canonical {
+  if (leaf.text.length > WHOLE_UNITS_MAX && end - start === END_UNITS) {
+    if (start === 0) return Known.first(leaf);
+    if (end === leaf.text.length) return Known.last(leaf);
+  }
+  return canonicalWithin(leaf.text, start, end);
+}
+
+/** Views of text [start, end), made anew; `span` speaks of the whole text. */
 export function canonicalWithin(text: string, start: number, end: number): Canonical {
   return viewsOf(text.slice(start, end), start);
 }

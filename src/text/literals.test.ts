@@ -32,6 +32,15 @@ function scan(literals: Literals, chunks: readonly string[]): { matches: Match[]
   };
 }
 
+/** The whole text in one go, which remembers words. */
+function scanWhole(literals: Literals, text: string): Match[] {
+  const matches: Match[] = [];
+  const ends = literals.endsIn(text);
+  for (let i = 0; i < ends.length; i += 2)
+    for (const id of literals.ended(ends[i + 1]!)) matches.push({ id, end: ends[i]! });
+  return matches.sort((a, b) => a.end - b.end || a.id - b.id);
+}
+
 function fold(text: string, options: LiteralOptions): string {
   return options.ignoreCase ? text.toLowerCase() : text;
 }
@@ -93,6 +102,8 @@ test("finds what the oracle finds, whole, cut at every place and unit by unit", 
         const expected = oracle(literals, text, options);
         assert.deepEqual(scan(automaton, [text]), expected);
         assert.deepEqual(scan(automaton, text.split("")), expected);
+        for (let times = 0; times < 2; times++)
+          assert.deepEqual(scanWhole(automaton, text), expected.matches);
         for (let cut = 0; cut <= text.length; cut++) {
           assert.deepEqual(scan(automaton, [text.slice(0, cut), text.slice(cut)]), expected);
         }

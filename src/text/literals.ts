@@ -7,6 +7,9 @@
  *                                                                       which a literal ends come last
  */
 
+import { unitsOf } from "./units.ts";
+import { HALF_MASK, LETTERS_MAX, letterCode, slotOf } from "./word-key.ts";
+
 /** Cells of the table (4 bytes each): 64 MiB, several times what 10,000 literals of 20 units need. */
 export const TABLE_CELLS_MAX = 1 << 24;
 
@@ -31,6 +34,13 @@ const SPACE = /\s/;
 /** Classes of units that no literal uses. */
 const OTHER = 0;
 const OTHER_WORD = 1;
+/** Words whose way through the automaton is remembered, and numbers that one takes. */
+const SLOTS_BITS = 13;
+const SLOT = 4;
+/** The space behind a word is a letter of its key. */
+const SPACE_UNIT = 32;
+const SPACE_CODE = 31;
+const NO_ENDS: readonly number[] = Object.freeze([]);
 /** States: nothing matched so far, and the same right after a letter or digit. */
 const EDGE = 0;
 const INSIDE = 1;
@@ -48,6 +58,8 @@ export class Literals {
   readonly #endFrom: number;
   readonly #ended: readonly (readonly number[])[];
   readonly #depth: Uint16Array;
+  /** Key of a word, the state before it and the state after it; made for the first whole text. */
+  #slots: Int32Array | undefined;
 
   constructor(built: Built) {
     this.#table = built.table;
@@ -76,6 +88,63 @@ export class Literals {
     cursor.state = state;
     cursor.at = length;
     return false;
+  }
+
+  /**
+   * Each place in a whole text where literals end, and the state there, one after the other. Where a word and the space
+   * behind it lead from a state is remembered: the table is too large to be near the processor, and is walked where
+   * words are new or literals end.
+   */
+  endsIn(text: string): readonly number[] {
+    this.#slots ??= new Int32Array(SLOT << SLOTS_BITS);
+    const slots = this.#slots;
+    const table = this.#table;
+    const classOf = this.#classOf;
+    const endFrom = this.#endFrom;
+    const length = text.length;
+    const units = unitsOf(text);
+    units[length] = 0;
+    let ends: number[] | undefined;
+    let state = EDGE;
+    for (let i = 0; i < length; ) {
+      let low = 0;
+      let high = 0;
+      let to = i;
+      for (let letter = letterCode[units[to]!]!; letter !== 0; letter = letterCode[units[++to]!]!) {
+        high = (high << 5) | (low >>> 25);
+        low = ((low << 5) & HALF_MASK) | letter;
+      }
+      if (units[to] === SPACE_UNIT) {
+        high = (high << 5) | (low >>> 25);
+        low = ((low << 5) & HALF_MASK) | SPACE_CODE;
+        to += 1;
+      }
+      let slot = -1;
+      if (to - i > 1 && to - i <= LETTERS_MAX) {
+        slot = slotOf(low + state, high, SLOTS_BITS) * SLOT;
+        if (slots[slot] === low && slots[slot + 1] === high && slots[slot + 2] === state) {
+          state = slots[slot + 3]!;
+          i = to;
+          continue;
+        }
+      }
+      const from = state;
+      const endsBefore = ends?.length;
+      if (to === i) to += 1;
+      for (; i < to; i++) {
+        state = table[state + classOf[units[i]!]!]!;
+        if (state < endFrom) continue;
+        ends ??= [];
+        ends.push(i + 1, state);
+      }
+      // A word in which literals end is walked each time.
+      if (slot < 0 || ends?.length !== endsBefore) continue;
+      slots[slot] = low;
+      slots[slot + 1] = high;
+      slots[slot + 2] = from;
+      slots[slot + 3] = state;
+    }
+    return ends ?? NO_ENDS;
   }
 
   /** Ids (indexes into the compiled list) of the literals that end in a state at which `advance` stopped, longest first. */

@@ -7,6 +7,9 @@
 /** Longest text whose copy stays for the next one to be written over; a longer one has an array of its own. */
 const KEPT_UNITS_MAX = 1 << 16;
 
+/** Below this many units asking for each costs less than the call that copies them. */
+const SHORT_UNITS = 48;
+
 const kept = new Uint16Array(KEPT_UNITS_MAX + 1);
 const keptBytes = Buffer.from(kept.buffer);
 
@@ -16,6 +19,10 @@ const keptBytes = Buffer.from(kept.buffer);
  */
 export function unitsOf(text: string, start = 0, end = text.length): Uint16Array {
   const part = start === 0 && end === text.length ? text : text.slice(start, end);
+  if (part.length < SHORT_UNITS) {
+    for (let i = 0; i < part.length; i++) kept[i] = part.charCodeAt(i);
+    return kept;
+  }
   if (part.length <= KEPT_UNITS_MAX) {
     keptBytes.write(part, 0, part.length * 2, "utf16le");
     return kept;

@@ -3,11 +3,10 @@
  * `readFeatures` writes, at a fraction of the cost. Most words of a text were seen before, and what a word gives by
  * itself (nine tenths of all features) never changes: it is remembered, and only pairs and triples are looked up.
  *
- *   word -> 12 letters at most, 5 bits each, in two numbers -> slot -> same numbers: hash, count, four sums
- *                                                                  -> else: read its n-grams, write the slot
+ *   word -> key (word-key.ts) -> slot -> same key: hash, count, four sums
+ *                                    -> another: read its n-grams, write the slot
  *
- * The letters themselves are the key, not a hash of them: nobody can make a word that is taken for another. What is
- * kept are single words of letters, in no order, until others fall into their slots.
+ * What is kept are single words of letters, in no order, until others fall into their slots.
  */
 import {
   FEATURES_MAX,
@@ -24,19 +23,15 @@ import {
   wordPlaces,
 } from "../features.ts";
 import { unitsOf } from "../units.ts";
+import { HALF_MASK, LETTERS_MAX, letterCode, slotOf } from "../word-key.ts";
 
 /** Words that are remembered, and numbers that one takes; 256 KiB in all, so that they stay near the processor. */
 const SLOTS_BITS = 13;
 const SLOT = 8;
-const LETTERS_MAX = 12;
-/** Half of a word's letters. */
-const HALF_MASK = 2 ** 30 - 1;
 
-/** By UTF-16 unit: 0 what is in no word, 1..28 letters that a remembered word is made of, RARE the others. */
+/** By UTF-16 unit: 0 what is in no word, `letterCode` for what a word with a key is made of, RARE the others. */
 const RARE = 32;
-const letters = unitClass.map((kind) => (kind === OTHER ? 0 : RARE));
-for (const [i, letter] of [..."abcdefghijklmnopqrstuvwxyz'_"].entries())
-  letters[letter.charCodeAt(0)] = i + 1;
+const letters = unitClass.map((kind, unit) => (kind === OTHER ? 0 : letterCode[unit]! || RARE));
 
 /** Fields of a slot: the word's letters in two numbers, its hash, how many features it has, and a sum for each head. */
 const LOW = 0;
@@ -46,11 +41,6 @@ const COUNT = 3;
 const SUMS = 4;
 /** Behind the others, for a word that is not remembered. */
 const PASSING = SLOT << SLOTS_BITS;
-
-/** Where a word's slot begins. */
-function slotOf(low: number, high: number): number {
-  return ((Math.imul(low, 0x9e3779b1) + Math.imul(high, 0x85ebca6b)) >>> (32 - SLOTS_BITS)) * SLOT;
-}
 
 export class Tally {
   /** Features that the last `read` summed up. */
@@ -106,7 +96,7 @@ export class Tally {
         words += 1;
         let slot = PASSING;
         if (kinds < RARE && at - from <= LETTERS_MAX) {
-          slot = slotOf(low, high);
+          slot = slotOf(low, high, SLOTS_BITS) * SLOT;
           if (slots[slot + LOW] !== low || slots[slot + HIGH] !== high) {
             this.#fill(slot, units, from, at);
             slots[slot + LOW] = low;
