@@ -91,14 +91,13 @@ const REASON: Readonly<Record<Exclude<Head, "any">, string>> = {
 const NAMED = ["jailbreak", "injection", "harmful"] as const;
 
 export interface Judged {
-  readonly leaf: Leaf;
   readonly scores: Scores;
   /** In the order of HEADS. */
   readonly spans: readonly Stretch[];
 }
 
 /** A finding for each head that is reached; where only `any` is, under the name of the likeliest head. */
-export function judge({ leaf, scores, spans }: Judged, thresholds: Thresholds, scale: number): Verdict {
+export function judge(leaf: Leaf, { scores, spans }: Judged, thresholds: Thresholds, scale: number): Verdict {
   const shifts = shiftsFor(leaf);
   let act: "flag" | "block" | undefined;
   let findings: Finding[] | undefined;

@@ -102,7 +102,7 @@ class ClassifierWatch implements Watch {
     const reading = this.#read(leaf);
     if (reading === undefined || this.#isDoubtful(reading)) return ALLOW;
     const { config, lenient } = this.#seat;
-    return judge({ leaf, ...reading }, config, lenient);
+    return judge(leaf, reading, config, lenient);
   }
 
   onPrompt(prompt: Prompt): Await<Verdict> {
@@ -118,7 +118,7 @@ class ClassifierWatch implements Watch {
         doubtful ??= [];
         doubtful.push({ leaf, reading });
       } else if (isInDoubt || scale !== this.#seat.lenient) {
-        verdict = join(verdict, judge({ leaf, ...reading }, this.#seat.config, scale));
+        verdict = join(verdict, judge(leaf, reading, this.#seat.config, scale));
       }
     }
     const compared = this.#compare(prompt);
@@ -234,7 +234,7 @@ class ClassifierWatch implements Watch {
     const { logits, facts } = reading.strongest;
     const judged = embeddings.map((embedding) => model.judgeSecond(logits, embedding, facts));
     const scores = judged.reduce((most, next) => (next.any > most.any ? next : most));
-    const verdict = judge({ leaf, scores, spans: reading.spans }, config, scale);
+    const verdict = judge(leaf, { scores, spans: reading.spans }, config, scale);
     if (act === "off" || exemplars.size === 0) return verdict;
     const near = embeddings.map((embedding) => exemplars.nearest(embedding));
     const bad = near.reduce<ExemplarMatch | undefined>(
@@ -259,7 +259,7 @@ class ClassifierWatch implements Watch {
     const findings: readonly Finding[] = [
       { reason: "prompt.classifier.unsure", score: reading.scores.any, where },
     ];
-    return join(judge({ leaf, ...reading }, config, scale), { act: config.stageTwo.whenUnsure, findings });
+    return join(judge(leaf, reading, config, scale), { act: config.stageTwo.whenUnsure, findings });
   }
 }
 

@@ -107,20 +107,29 @@ export class Literals {
     let ends: number[] | undefined;
     let state = EDGE;
     for (let i = 0; i < length; ) {
+      let letter = letterCode[units[i]!]!;
+      if (letter === 0) {
+        state = table[state + classOf[units[i]!]!]!;
+        i += 1;
+        if (state >= endFrom) ends = withEnd(ends, i, state);
+        continue;
+      }
       let low = 0;
       let high = 0;
       let to = i;
-      for (let letter = letterCode[units[to]!]!; letter !== 0; letter = letterCode[units[++to]!]!) {
+      do {
         high = (high << 5) | (low >>> 25);
         low = ((low << 5) & HALF_MASK) | letter;
-      }
+        to += 1;
+        letter = letterCode[units[to]!]!;
+      } while (letter !== 0);
       if (units[to] === SPACE_UNIT) {
         high = (high << 5) | (low >>> 25);
         low = ((low << 5) & HALF_MASK) | SPACE_CODE;
         to += 1;
       }
       let slot = -1;
-      if (to - i > 1 && to - i <= LETTERS_MAX) {
+      if (to - i <= LETTERS_MAX) {
         slot = slotOf(low + state, high, SLOTS_BITS) * SLOT;
         if (slots[slot] === low && slots[slot + 1] === high && slots[slot + 2] === state) {
           state = slots[slot + 3]!;
@@ -130,12 +139,10 @@ export class Literals {
       }
       const from = state;
       const endsBefore = ends?.length;
-      if (to === i) to += 1;
-      for (; i < to; i++) {
+      while (i < to) {
         state = table[state + classOf[units[i]!]!]!;
-        if (state < endFrom) continue;
-        ends ??= [];
-        ends.push(i + 1, state);
+        i += 1;
+        if (state >= endFrom) ends = withEnd(ends, i, state);
       }
       // A word in which literals end is walked each time.
       if (slot < 0 || ends?.length !== endsBefore) continue;
@@ -160,6 +167,13 @@ export class Literals {
   get states(): number {
     return this.#depth.length;
   }
+}
+
+/** One more; most texts have none, and no list. */
+function withEnd(ends: number[] | undefined, at: number, state: number): number[] {
+  if (ends === undefined) return [at, state];
+  ends.push(at, state);
+  return ends;
 }
 
 interface Built {

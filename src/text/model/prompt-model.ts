@@ -1,5 +1,5 @@
 /**
- * The prompt classifier's two stages as serving runs them. Stage one adds up weights of hashed features: tens of
+ * The prompt classifier's two stages as serving runs them. Stage one adds up weights of hashed features: some ten
  * microseconds for a thousand characters. Stage two is a small network over a sentence embedding and stage one's own
  * logits, for texts about which stage one is in doubt. Training writes the file that is read here.
  */
