@@ -369,6 +369,36 @@ describe("passage", () => {
     assert.throws(() => passage.soFar(), /before a watch's first await/);
   });
 
+  it("waits for no shadow, and records what it says all the same", async () => {
+    let speak: (verdict: Verdict) => void = () => {};
+    const slow = () =>
+      new Promise<Verdict>((resolve) => {
+        speak = resolve;
+      });
+    const passage = passageOf([
+      seatOf({ onPrompt: slow }, { id: "shadow", mode: "shadow", timeoutMs: 5_000 }),
+      seatOf({ onPrompt: async () => ALLOW }, { id: "live" }),
+    ]);
+    assert.equal((await passage.onPrompt(promptOf(["one"]))).act, "allow");
+    let isOver = false;
+    const ended = Promise.resolve(passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: true })).then(
+      () => {
+        isOver = true;
+      },
+    );
+    await new Promise(setImmediate);
+    assert.equal(isOver, false, "the record waits");
+    speak(BLOCK);
+    await ended;
+    assert.deepEqual(
+      passage.records().map(({ seat, state, would, applied }) => [seat, state, would, applied]),
+      [
+        ["shadow", "ran", "block", "allow"],
+        ["live", "ran", "allow", "allow"],
+      ],
+    );
+  });
+
   it("tells the layers that ask when a prompt is refused, also those that were not reached", async () => {
     for (const [watch, mode, heard] of [
       [{ onLeaf: () => BLOCK }, "enforce", 1],

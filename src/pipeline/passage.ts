@@ -78,8 +78,10 @@ export class Passage implements RequestContext {
   #chunkRunsMade: SeatRun[] | undefined;
   /** The seat whose code runs now, up to its first await. */
   #speaking: SeatRun | undefined;
-  /** Of seats before, in the phase under way. */
+  /** Of enforcing seats before, in the phase under way. */
   #pending: readonly Promise<Verdict>[] = NONE_PENDING;
+  /** Of shadow seats that still judge the prompt: nobody waits for them but the record. */
+  #unseen: readonly Promise<Verdict>[] = NONE_PENDING;
   #abort: AbortController | undefined;
   #ended = false;
   /** When the seat before stopped, in the turn under way: the next starts then, and a clock is read half as often. */
@@ -114,7 +116,9 @@ export class Passage implements RequestContext {
   soFar(): Await<SoFar> {
     const run = this.#speaking;
     if (run === undefined) throw new Error("soFar() is for the time before a watch's first await");
-    const pending = this.#pending;
+    // Shadows are told what shadows made too, and nobody else waits for those.
+    const unseen = this.#appliesTo(run) ? NONE_PENDING : this.#unseen;
+    const pending = unseen.length === 0 ? this.#pending : [...this.#pending, ...unseen];
     if (pending.length === 0) return this.#madeBefore(run);
     return Promise.all(pending).then(() => this.#madeBefore(run));
   }
@@ -147,7 +151,10 @@ export class Passage implements RequestContext {
     return this.#inOrder("onRequest", (watch) => watch.onRequest?.(head) ?? ALLOW);
   }
 
-  /** Leaves first, then whole prompts; promises run side by side, each under its own seat's deadline. */
+  /**
+   * Leaves first, then whole prompts; promises run side by side, each under its own seat's deadline. Those of shadow
+   * seats hold nothing up: the request goes on, and its record waits for them.
+   */
   onPrompt(prompt: Prompt): Await<Verdict> {
     this.prompt = prompt;
     // A token names its own end user: what the body says beside it is the caller's word alone.
@@ -184,8 +191,9 @@ export class Passage implements RequestContext {
       }
       if (phases.includes("onPrompt")) {
         const outcome = this.#call(run, (watch) => watch.onPrompt?.(prompt) ?? ALLOW);
-        if (outcome instanceof Promise) pending.push(outcome);
-        else joined = join(joined, outcome);
+        if (!(outcome instanceof Promise)) joined = join(joined, outcome);
+        else if (this.#appliesTo(run)) pending.push(outcome);
+        else this.#unseen = [...this.#unseen, outcome];
       }
       if (joined.act === "block") break;
     }
@@ -268,7 +276,7 @@ export class Passage implements RequestContext {
     if (this.#ended) return undefined;
     this.#ended = true;
     this.#nowMs = undefined;
-    const pending: Promise<Verdict>[] = [];
+    const pending: Promise<Verdict>[] = [...this.#unseen];
     let listeners: { readonly run: SeatRun; readonly watch: Watch }[] | undefined;
     for (const run of this.#runs) {
       const watch = run.watch;
