@@ -2,6 +2,7 @@
 import type { LayerKind } from "../src/layer/index.ts";
 import { auth } from "./auth/layer.ts";
 import { media } from "./media/layer.ts";
+import { outputLeak } from "./output-leak/layer.ts";
 import { outputSecrets } from "./output-secrets/layer.ts";
 import { promptClassifier } from "./prompt-classifier/layer.ts";
 import { promptJudge } from "./prompt-judge/layer.ts";
@@ -12,6 +13,7 @@ import { reputation } from "./reputation/layer.ts";
 export const layerKinds: readonly LayerKind[] = [
   auth,
   media,
+  outputLeak,
   outputSecrets,
   promptClassifier,
   promptJudge,

@@ -120,6 +120,26 @@ export const REASONS: Readonly<Record<string, ReasonEntry>> = {
   },
   "media.malformed": { text: "The request has media that cannot be read.", problem: "prompt_blocked" },
   "output.secret.*": { text: "The answer holds a credential.", problem: "answer_blocked" },
+  "output.leak.system-prompt": { text: "The answer repeats its instructions.", problem: "answer_blocked" },
+  "output.leak.tool-schema": {
+    text: "The answer repeats the description of its tools.",
+    problem: "answer_blocked",
+  },
+  "output.leak.canary": { text: "The answer repeats its instructions.", problem: "answer_blocked" },
+  "output.leak.image": {
+    text: "The answer has data fetched away by an address in it.",
+    problem: "answer_blocked",
+  },
+  "output.leak.link": { text: "The answer has a link that carries data.", problem: "answer_blocked" },
+  "output.leak.terminal": {
+    text: "The answer holds control characters of terminals.",
+    problem: "answer_blocked",
+  },
+  "output.leak.hidden": { text: "The answer holds text that cannot be seen.", problem: "answer_blocked" },
+  "output.leak.bidi": {
+    text: "The answer holds characters that show it in another order.",
+    problem: "answer_blocked",
+  },
   "layer.error": { text: "A check failed.", problem: "layer_failed" },
   "layer.timeout": { text: "A check did not finish in time.", problem: "layer_failed" },
   "custom.*": { text: "A layer of the operator's own found this.", problem: "prompt_blocked" },

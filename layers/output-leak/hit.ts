@@ -1,0 +1,19 @@
+/** What the scanners of this layer give to it. */
+import type { Span } from "../../src/layer/index.ts";
+
+export interface Hit {
+  /** The kind of leak: a key of `acts`. */
+  readonly kind: string;
+  readonly score: number;
+  readonly where: Span;
+  readonly via?: string;
+}
+
+/** Where nothing need be held. */
+export const FREE = Number.POSITIVE_INFINITY;
+
+/** JSON as tools get it: escapes in it are undone before anybody reads them, and its quotes must stay. */
+export function looksLikeJson(text: string): boolean {
+  const first = text.trimStart()[0];
+  return first === "{" || first === "[";
+}
