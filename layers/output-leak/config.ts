@@ -17,7 +17,7 @@ const acts = z
     link: act("flag").describe("An address that waits for a click carries data out."),
     terminal: act("redact").describe("Escape sequences and control characters of terminals."),
     hidden: act("redact").describe("Tag characters and runs of characters that nobody sees."),
-    bidi: act("redact").describe("Bidirectional overrides and embeddings."),
+    bidi: act("redact").describe("Bidirectional overrides, and the embedding from right to left."),
   })
   .prefault({});
 

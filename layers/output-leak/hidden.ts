@@ -12,9 +12,9 @@ import { FREE, type Hit } from "./hit.ts";
 /** Units that may begin something; a plain text has none of them. */
 const SUSPECT = new RegExp(
   `[${[
-    "\\x00-\\x08\\x0e-\\x1f\\x7f\\x90\\x9b\\x9d-\\x9f",
+    "\\x00\\x05\\x07\\x08\\x0e\\x0f\\x1b\\x7f\\x90\\x9b\\x9d-\\x9f",
     "\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u3164\\ufeff\\uffa0",
-    "\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\udb40",
+    "\\u200b-\\u200f\\u202b\\u202d\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\udb40",
   ].join("")}]`,
 );
 
@@ -212,13 +212,30 @@ function next(sequence: "begins" | "control", point: number): Sequence {
   return point <= 0x2f ? "begins" : "none";
 }
 
+/** What a terminal obeys, without white space and what it leaves alone. */
+const CONTROLS: ReadonlySet<number> = new Set([
+  0,
+  5,
+  7,
+  8,
+  0xe,
+  0xf,
+  ESC,
+  0x7f,
+  0x90,
+  0x9b,
+  0x9d,
+  0x9e,
+  0x9f,
+]);
+
 function isControl(point: number): boolean {
-  if (point < 0x20) return point !== 9 && point !== 10 && point !== 13 && point !== 11 && point !== 12;
-  return point === 0x7f || point === 0x90 || point === 0x9b || (point >= 0x9d && point <= 0x9f);
+  return CONTROLS.has(point);
 }
 
+/** Both overrides, and the embedding that turns what follows; left to right is how most text runs anyway. */
 function isOverride(point: number): boolean {
-  return point === 0x202a || point === 0x202b || point === 0x202d || point === 0x202e;
+  return point === 0x202b || point === 0x202d || point === 0x202e;
 }
 
 function isTag(point: number): boolean {

@@ -5,7 +5,7 @@
  */
 import type { Prompt } from "../../src/layer/index.ts";
 import { isReadable } from "../../src/text/readable.ts";
-import { GramSet, gramsShared } from "./grams.ts";
+import { GRAM_SYMBOLS, GramSet, gramsShared } from "./grams.ts";
 import { symbolsOf } from "./symbols.ts";
 
 export interface Address {
@@ -76,7 +76,8 @@ export function carries(
   }
   if (opaque >= (isEmbedded ? OPAQUE_EMBEDDED : OPAQUE_LINKED)) return "opaque";
   if (isEmbedded && hasSentence(plain)) return "words";
-  if (plain.length >= enough && gramsShared(plain, conversation.grams, enough) >= enough) return "words";
+  if (plain.length >= enough + GRAM_SYMBOLS && gramsShared(plain, conversation.grams, enough) >= enough)
+    return "words";
   return undefined;
 }
 
@@ -134,7 +135,7 @@ function hasSentence(text: string): boolean {
 }
 
 /** Of a long conversation, the newest. */
-export const CONVERSATION_UNITS_MAX = 131_072;
+const CONVERSATION_UNITS_MAX = 65_536;
 const CONVERSATION_KINDS: ReadonlySet<string> = new Set(["text", "tool-result", "tool-arguments", "unknown"]);
 
 /** Read once it is needed: most answers hold no address that is worth a look. */
