@@ -5,7 +5,7 @@
  */
 import type { Delta } from "../../src/layer/index.ts";
 import { type GramSet, RollingGram } from "./grams.ts";
-import { FREE, type Hit, looksLikeJson } from "./hit.ts";
+import { addHit, FREE, type Hit, looksLikeJson } from "./hit.ts";
 import type { KnownToCaller, ProtectedKind } from "./protected.ts";
 import { FILLER_UNITS_MAX, type Piece, Run } from "./run.ts";
 import { SymbolReader, type SymbolSink } from "./symbols.ts";
@@ -134,9 +134,8 @@ export class Echo implements SymbolSink {
 
   #hit(kind: ProtectedKind, via: string, { start, end }: Piece): void {
     const where = { channel: this.#channel, start, end };
-    this.#hits.push(
-      via === "" ? { kind, score: SCORES[kind], where } : { kind, score: SCORES[kind], where, via },
-    );
+    const score = SCORES[kind];
+    addHit(this.#hits, via === "" ? { kind, score, where } : { kind, score, where, via });
   }
 
   #isNoJson(at: number): void {

@@ -7,7 +7,7 @@
  *   two in a row may be an emoji's dress: they wait for the next character, nothing else does
  */
 import type { Delta } from "../../src/layer/index.ts";
-import { FREE, type Hit } from "./hit.ts";
+import { addHit, FREE, type Hit } from "./hit.ts";
 
 /** Units that may begin something; a plain text has none of them. */
 const SUSPECT = new RegExp(
@@ -195,11 +195,7 @@ export class Hidden {
   }
 
   #hit(kind: string, start: number, end: number): void {
-    const last = this.#hits.at(-1);
-    const where = { channel: this.#delta.channel, start, end };
-    if (last?.kind === kind && last.where.end === start)
-      this.#hits[this.#hits.length - 1] = { ...last, where: { ...where, start: last.where.start } };
-    else this.#hits.push({ kind, score: 0.9, where });
+    addHit(this.#hits, { kind, score: 0.9, where: { channel: this.#delta.channel, start, end } });
   }
 }
 

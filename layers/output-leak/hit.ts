@@ -9,6 +9,19 @@ export interface Hit {
   readonly via?: string;
 }
 
+/** Adds a hit; one that goes on where the last one ended is a part of it. */
+export function addHit(hits: Hit[], hit: Hit): void {
+  const last = hits.at(-1);
+  if (
+    last === undefined ||
+    last.kind !== hit.kind ||
+    last.via !== hit.via ||
+    last.where.end !== hit.where.start
+  )
+    hits.push(hit);
+  else hits[hits.length - 1] = { ...last, where: { ...last.where, end: hit.where.end } };
+}
+
 /** Where nothing need be held. */
 export const FREE = Number.POSITIVE_INFINITY;
 

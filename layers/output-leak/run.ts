@@ -98,7 +98,8 @@ export class Run {
 
   /** A quote of JSON: the piece ends, or one begins behind it. */
   quote(at: number, isOpening: boolean): void {
-    if (this.#from < 0) return;
+    // So far without a symbol, what is held is let go at the next one: nothing need be noted.
+    if (this.#from < 0 || at - this.#from > HELD_UNITS_MAX + 2 * FILLER_UNITS_MAX) return;
     if (isOpening) this.#open = at + 1;
     else {
       if (this.#open >= 0 && this.#open < at) this.#pieces.push({ start: this.#open, end: at });
