@@ -224,6 +224,8 @@ test("an address without end is judged by its length and swallowed to its end", 
     const { seen } = read({ layer, prompt: NOTHING, text, cuts });
     assert.match(seen, /^!\[x\]\(█+\) Bye\.$/);
   }
+  const backslashes = JSON.stringify({ t: `![x](https://evil.example/${"a-".repeat(300)}\\`, n: 1 });
+  JSON.parse(assertSameAtCuts({ layer, prompt: NOTHING, text: backslashes, kind: "tool" }).seen);
   const json = JSON.stringify({ t: `![x](https://evil.example/${"a-".repeat(242)}"${"b".repeat(600)}` });
   for (let cut = 1; cut < json.length; cut += 1)
     JSON.parse(read({ layer, prompt: NOTHING, text: json, cuts: [cut], kind: "tool" }).seen);
@@ -260,48 +262,56 @@ test("emoji, Persian and shown escapes are spared", () => {
     );
 });
 
-test("random mixtures at random cuts: what is seen does not depend on the cuts", () => {
-  const piece = fc.oneof(
-    fc.constantFrom(...sentencesOf(airline.system), ...answers),
-    fc.constantFrom(...Object.values(WAYS).map((dress) => dress(airline.system.slice(0, 160)))),
-    fc.constantFrom(...addresses.catch.map(({ text }) => text), ...hidden.catch.map(({ text }) => text)),
-    fc.constantFrom(
-      " ",
-      "\n",
-      "\\",
-      '"',
-      "%",
-      "%2",
-      "%e4%bd",
-      "\\u00",
-      "http",
-      "![",
-      "](//",
-      "\u200d",
-      "\ud83c",
-      "\udb40",
-      "\udc69",
-      "\u001b",
-      "\u001b]",
-      "x".repeat(130),
-      " ".repeat(130),
+test("random mixtures at random cuts: what is seen does not depend on the cuts, and JSON stays JSON", () => {
+  const everything = compile({
+    acts: { canary: "redact", "tool-schema": "redact", link: "redact" },
+    canaries: ["SP7Q-Z1XK-88HV-TT2M-0J"],
+    runLetters: 40,
+  });
+  const prompt = promptOf(
+    ...prompts.map(({ system }) => leafOf("system", system)),
+    leafOf("user", "Hello, we speak of bookings, seat changes, baggage and refunds today"),
+    leafOf(
+      "none",
+      "Moves money between two accounts of the same customer, once it was confirmed",
+      "tool-schema",
     ),
   );
+  const dressed = fc
+    .tuple(fc.constantFrom(...Object.values(WAYS)), fc.constantFrom(...prompts), fc.nat(400), fc.nat(200))
+    .map(([dress, { system }, from, units]) => dress(system.slice(from, from + units)));
+  const piece = fc.oneof(
+    fc.constantFrom(...prompts.flatMap(({ system }) => sentencesOf(system)), ...answers),
+    dressed,
+    fc.constantFrom(...[...addresses.catch, ...addresses.spare, ...hidden.catch].map(({ text }) => text)),
+    fc.constantFrom(
+      ...` |\n|\\|"|\\"|{|%|%2|%e4%bd|\\u00|\\u0041|http|https://a.b/|![|](//|SP7Q-Z1XK-88HV-TT2M-0J`.split(
+        "|",
+      ),
+    ),
+    fc.constantFrom("\u200d", "\u200b", "\ud83c", "\ud83c\udff4", "\udb40", "\udb40\udc69", "\udc69"),
+    fc.constantFrom("\u001b", "\u001b]", "\u009b", "x".repeat(130), " ".repeat(130), "a".repeat(600)),
+  );
+  const escaped = (text: string) =>
+    text.replace(/[^\x20-\x7e]|[oe]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
   fc.assert(
     fc.property(
-      fc.array(piece, { minLength: 1, maxLength: 6 }),
-      fc.array(fc.nat(), { maxLength: 12 }),
-      fc.boolean(),
-      (pieces, at, isTool) => {
-        const text = isTool ? `{"a":"${pieces.join("")}` : pieces.join("");
+      fc.array(piece, { minLength: 1, maxLength: 7 }),
+      fc.array(fc.nat(), { maxLength: 16 }),
+      fc.constantFrom("answer", "cut JSON", "JSON", "escaped JSON"),
+      (pieces, at, how) => {
+        const json = JSON.stringify({ a: pieces.join(""), b: [pieces[0], 12] });
+        const text = {
+          answer: pieces.join(""),
+          "cut JSON": `{"a":"${pieces.join("")}`,
+          JSON: json,
+          "escaped JSON": escaped(json),
+        }[how]!;
         const cuts = [...new Set(at.map((n) => n % (text.length + 1)))].sort((a, b) => a - b);
-        const options = {
-          layer,
-          prompt: AIRLINE,
-          text,
-          kind: isTool ? ("tool" as const) : ("answer" as const),
-        };
-        assert.deepEqual(read({ ...options, cuts }), read(options));
+        const kind = how === "answer" ? "answer" : "tool";
+        const whole = read({ layer: everything, prompt, text, kind });
+        assert.deepEqual(read({ layer: everything, prompt, text, kind, cuts }), whole);
+        if (how.endsWith("JSON") && how !== "cut JSON") JSON.parse(whole.seen);
       },
     ),
     { numRuns: 1500 },

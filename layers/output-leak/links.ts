@@ -202,6 +202,7 @@ function endOf(reading: Reading, text: string, at: number, limit: number, isTool
     if (reading.isEscaped) {
       reading.isEscaped = false;
       if (ENDS_ESCAPED.has(unit)) return i - 1;
+      if (unit === BACKSLASH) continue;
     }
     if (unit === closer) return i;
     if (ENDS[unit] === 1 && !(isEnclosed && unit === 0x20)) return i;
