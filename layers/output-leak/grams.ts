@@ -43,10 +43,15 @@ export interface Source {
   readonly letters: number;
 }
 
+const FIRST_KEYS = 256;
+
 /** Open addressing, at most half full; the first source of a gram stays. */
 export class GramSet {
-  #keys = new Int32Array(1 << 8);
-  #sources = new Uint8Array(1 << 8);
+  #keys = new Int32Array(FIRST_KEYS);
+  #sources = new Uint8Array(FIRST_KEYS);
+  /** A bit for each gram, four times as many as keys: most looks end here, in memory that stays in the cache. */
+  #bits = new Int32Array(FIRST_KEYS / 8);
+  #shift = 32 - Math.log2(FIRST_KEYS * 4);
   #count = 0;
   readonly sources: Source[] = [];
 
@@ -55,7 +60,7 @@ export class GramSet {
   }
 
   get bytes(): number {
-    return this.#keys.length * 5;
+    return this.#keys.length * 5.5;
   }
 
   /** Every gram of these symbols. */
@@ -88,6 +93,11 @@ export class GramSet {
   }
 
   find(gram: number): Source | undefined {
+    const bit = Math.imul(gram, SPREAD) >>> this.#shift;
+    return ((this.#bits[bit >>> 5]! >>> (bit & 31)) & 1) === 0 ? undefined : this.#findKey(gram);
+  }
+
+  #findKey(gram: number): Source | undefined {
     const keys = this.#keys;
     const mask = keys.length - 1;
     for (let at = place(gram) & mask; ; at = (at + 1) & mask) {
@@ -104,6 +114,8 @@ export class GramSet {
     for (; this.#keys[at] !== 0; at = (at + 1) & mask) if (this.#keys[at] === gram) return;
     this.#keys[at] = gram;
     this.#sources[at] = source;
+    const bit = Math.imul(gram, SPREAD) >>> this.#shift;
+    this.#bits[bit >>> 5]! |= 1 << (bit & 31);
     this.#count += 1;
   }
 
@@ -112,10 +124,15 @@ export class GramSet {
     const sources = this.#sources;
     this.#keys = new Int32Array(keys.length * 4);
     this.#sources = new Uint8Array(keys.length * 4);
+    this.#bits = new Int32Array(keys.length / 2);
+    this.#shift -= 2;
     this.#count = 0;
     for (let i = 0; i < keys.length; i++) if (keys[i] !== 0) this.#insert(keys[i]!, sources[i]!);
   }
 }
+
+/** 2 to the 32 over the golden ratio (Knuth's multiplicative hashing). */
+const SPREAD = 0x9e3779b1;
 
 function place(gram: number): number {
   return Math.imul(gram ^ (gram >>> 15), 0x2c1b3c6d) >>> 8;

@@ -1,11 +1,13 @@
 /**
  * What the layer finds, what it says of ordinary answers, and what it costs:
  *
- *   node layers/output-leak/leaks.bench.ts [responses.jsonl.gz]
+ *   node layers/output-leak/leaks.bench.ts [rows.jsonl.gz ...]
  *
- * The file's rows are `{"text", "y"}`; those with y 0 are read as answers under each prompt of cases/prompts.yaml.
+ * A file's rows are `{"text", "y"}` or `{"text", "label"}`; those with y 0 or label "benign" are read as answers under
+ * each prompt of cases/prompts.yaml.
  */
 import { readFileSync } from "node:fs";
+import { basename } from "node:path";
 import { gunzipSync } from "node:zlib";
 import type { Held } from "../../src/layer/index.ts";
 import {
@@ -108,15 +110,15 @@ for (const { id, system, answers: fitting } of prompts) {
   }
 }
 console.log(`answers that fit their prompt: ${ownWith} of ${own} with a finding`);
-const [path] = process.argv.slice(2);
-if (path !== undefined) {
+for (const path of process.argv.slice(2)) {
   const rows = gunzipSync(readFileSync(path))
     .toString("utf8")
     .trim()
     .split("\n")
-    .map((line) => JSON.parse(line) as { text: string; y: number });
-  const benign = rows.filter(({ y }) => y === 0).map(({ text }) => text);
-  alarms(benign, `${benign.length} benign answers of the file under every prompt`);
+    .map((line) => JSON.parse(line) as { text: string; y?: number; label?: string });
+  const benign = rows.filter(({ y, label }) => y === 0 || label === "benign").map(({ text }) => text);
+  if (benign.length > 0)
+    alarms(benign, `${basename(path)}: ${benign.length} benign texts under every prompt`);
 }
 
 /** Minimum of some runs, in microseconds. */
