@@ -1,1 +1,1 @@
-5nOToi3x55rtvxRVQajK+AoEJBZE3wtSZdAia4CNIt5SMMJiPpB4l9wKsgmpTigDV+o7nQjkdujHeRrTjxfMCQ==
+MJhAZb5CPlaR2IbO7UhNGYyu5gFuWjhHaE+IWa9IFkUlupTOJjo1ml9sqpQotix+RKOmlX1stHm5x3+yz9thAg==
