@@ -30,6 +30,19 @@ export interface EventReading {
   readonly terminal: boolean;
   /** False for an event kind that the dialect does not model, or data that is not JSON: its text is then of kind `other`, on channels that go on through the stream. */
   readonly modelled: boolean;
+  /**
+   * True where text goes on from text that has left already (a block that was closed, a choice that comes twice), or
+   * where it cannot be told any more what goes on from what: it cannot be judged as clients read it, so the answer is
+   * cut here, whatever the policy says of unknown events.
+   */
+  readonly unjudgeable?: boolean;
+  /** Sent in place of the event's own name. */
+  readonly name?: string;
+  /**
+   * Channels that may go on, but whose text stands still while others speak: a short end that waits there leaves, so
+   * that it does not hold the others up.
+   */
+  readonly rests?: readonly Channel[];
   readonly usage?: Usage;
   /** Set when the upstream itself reports an error inside the stream. */
   readonly upstreamError?: string;

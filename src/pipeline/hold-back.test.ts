@@ -56,6 +56,9 @@ class PlainStream implements AnswerStream {
   read({ data }: SseEvent): EventReading {
     if (data === "END") return reading([], { terminal: true });
     if (data.startsWith("close ")) return reading([], { closes: [data.slice(6)] });
+    if (data.startsWith("rest ")) return reading([], { rests: [data.slice(5)] });
+    if (data.startsWith("!")) return reading([segment("a", data)], { unjudgeable: true });
+    if (data.startsWith("=")) return reading([], { name: "own", terminal: true });
     if (data.startsWith("?")) return reading([segment("other", data)], { modelled: false });
     const parts = data.split("|");
     const segments: Segment[] = [];
@@ -269,6 +272,29 @@ describe("hold-back", () => {
   it("cuts or scans an unmodelled event, as the policy says", async () => {
     assert.equal((await play(["?odd"], { unknownEvents: "cut" })).state.state, "unknown_event");
     assert.deepEqual((await play(["?odd", "END"])).events, ["?odd", "END"]);
+  });
+
+  it("cuts what cannot be judged as clients read it, whatever the policy says", async () => {
+    const { state, events } = await play(["a|one", "!two", "END"]);
+    assert.equal(state.state, "unknown_event");
+    assert.deepEqual(events, ["a|one"]);
+  });
+
+  it("lets the short end of a channel at rest go, and judges what goes on there with it", async () => {
+    assert.deepEqual((await play(["a|a sec", "rest a", "b|so"])).events, ["a|a sec", "rest a", "b|so"]);
+    const { events } = await play(["a|a sec", "rest a", "b|so", "a|ret.", "END"]);
+    assert.deepEqual(events, ["a|a sec", "rest a", "b|so", "a|.", "END"], "the rest of the word is gone");
+  });
+
+  it("lets a channel at rest give out no more than that, however often it rests", async () => {
+    const judge: ChunkJudge = { onChunk: ({ final }) => ({ verdict: ALLOW, holdFrom: final ? 99 : 0 }) };
+    const by_turns = [..."0123456789"].flatMap((unit) => [`a|${unit}`, "rest a"]);
+    const { events } = await play([...by_turns, "b|x"], { judge });
+    assert.equal(textOf(events, "a"), "0123456");
+  });
+
+  it("sends an event under another name where the dialect says so", async () => {
+    assert.deepEqual((await play(["=x"])).events, ["event: own\ndata: =x"]);
   });
 
   it("refuses events after the end", async () => {

@@ -20,6 +20,9 @@ import { Redactions } from "./redaction.ts";
 /** A safe front shorter than this waits for the rest of its event: splitting would cost more than it brings. */
 const SPLIT_UNITS_MIN = 64;
 
+/** The end of a channel at rest leaves unjudged while it is shorter than this; see `EventReading.rests`. */
+const REST_UNITS_MAX = 8;
+
 /** What the engine needs of a passage. */
 export interface ChunkJudge {
   onChunk(delta: Delta): Await<ChunkOutcome>;
@@ -53,6 +56,8 @@ interface ChannelState {
   readonly choice: number;
   readonly redactions: Redactions;
   length: number;
+  /** From where the seats hold, whatever has left. */
+  held: number;
   safe: number;
   released: number;
   closed: boolean;
@@ -96,7 +101,7 @@ export class HoldBack {
     const reading = this.#options.stream.read(event);
     this.events += 1;
     if (reading.usage !== undefined) this.usage = { ...this.usage, ...reading.usage };
-    if (!reading.modelled && this.#options.unknownEvents === "cut") {
+    if (reading.unjudgeable === true || (!reading.modelled && this.#options.unknownEvents === "cut")) {
       return this.#stop({ state: "unknown_event" });
     }
     const held: HeldEvent = { event, reading, starts: [], sentAhead: 0 };
@@ -141,8 +146,21 @@ export class HoldBack {
       }
       if (!this.#apply(channel, segment.channel, outcome, final)) return this.#state;
     }
+    if (held.reading.rests !== undefined) this.#rest(held.reading.rests);
     if (closes.length === 0) return this.#enqueue(held);
     return this.#closeAll(closes, () => this.#enqueue(held));
+  }
+
+  /**
+   * Their seats keep their state, so that what goes on there later is judged with what came before. An end of
+   * REST_UNITS_MAX and more goes on waiting: so much in the middle of matching is hardly chance.
+   */
+  #rest(names: readonly Channel[]): void {
+    for (const name of names) {
+      const channel = this.#channels.get(name);
+      if (channel !== undefined && channel.length - channel.held < REST_UNITS_MAX)
+        channel.safe = channel.length;
+    }
   }
 
   #enqueue(held: HeldEvent): Await<HoldState> {
@@ -205,6 +223,7 @@ export class HoldBack {
     }
     if (final) channel.closed = true;
     const safe = final ? channel.length : Math.min(channel.length, outcome.holdFrom);
+    channel.held = safe;
     if (safe > channel.safe) channel.safe = safe;
     return true;
   }
@@ -221,6 +240,7 @@ export class HoldBack {
       choice: segment.choice,
       redactions: new Redactions(this.#options.redaction),
       length: 0,
+      held: 0,
       safe: 0,
       released: 0,
       closed: false,
@@ -302,9 +322,11 @@ export class HoldBack {
         texts.push(seen);
       }
     }
-    if (!changed || texts === undefined) return encodeSse(event);
+    const name = reading.name ?? event.event;
+    if (!changed || texts === undefined)
+      return encodeSse(name === event.event ? event : { event: name, data: event.data });
     const data = reading.rewrite(texts);
-    return data === "" ? "" : encodeSse({ event: event.event, data });
+    return data === "" ? "" : encodeSse({ event: name, data });
   }
 
   #unsent(): EventReading[] {

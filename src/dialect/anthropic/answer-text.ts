@@ -8,6 +8,7 @@ import type { Channel, ChannelKind } from "../../layer/index.ts";
 import { parseJson } from "../../wire/json-text.ts";
 import type { Json, JsonObject, Segment } from "../dialect.ts";
 import { pointerToken } from "../leaves.ts";
+import { type Stranger, spelledBy } from "../unmodelled.ts";
 import { type Shape, type Speech, variantOf } from "./shape.ts";
 
 /** Stands, while text is written back, for a value that is to go. */
@@ -33,6 +34,11 @@ interface Place {
   readonly blank: Json | undefined;
 }
 
+/** `segment` is the place in `segments` of the same text by itself. */
+export interface StrangerPart extends Stranger {
+  readonly segment: number;
+}
+
 export class AnswerText {
   readonly segments: Segment[] = [];
   /** Channels that this value both begins and ends. */
@@ -40,6 +46,8 @@ export class AnswerText {
   /** What of its block's own channels may get more text. */
   readonly open: Speech[] = [];
   modelled = true;
+  /** What the tables do not know: its strings may go on in the next event. */
+  readonly strangers: StrangerPart[] = [];
   readonly #places: Place[] = [];
   readonly #root: { value: Json };
   /** Front of the channel names of strings that are not a block's own: unique within the answer. */
@@ -121,6 +129,7 @@ export class AnswerText {
     blank: Json | undefined,
   ): void {
     this.modelled = false;
+    this.strangers.push({ place: path, value: at(holder, key), segment: this.segments.length });
     const text = joinStrings(at(holder, key), name === "" ? [] : [name]);
     this.#add({ holder, key, as: "whole", blank }, text, path, undefined, -1);
   }
@@ -149,6 +158,8 @@ function gather(value: Json, found: string[]): void {
   if (typeof value === "string") {
     found.push(value);
   } else if (Array.isArray(value)) {
+    const spelled = spelledBy(value);
+    if (spelled !== undefined) found.push(spelled);
     for (const item of value) gather(item, found);
   } else if (value !== null && typeof value === "object") {
     for (const name of Object.keys(value)) {

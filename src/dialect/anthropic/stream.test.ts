@@ -159,7 +159,7 @@ test("what is not modelled is covered, place by place, and dropped when any of i
       [
         "other:unmodelled:/note/a x",
         "other:unmodelled:/note/b/0 y",
-        "other:names:1 message_aside\ntype\nmessage_aside\nnote\na\nb",
+        "other:alone:1 message_aside\ntype\nmessage_aside\nnote\na\nx\nb\ny",
       ],
     ],
     [
@@ -167,14 +167,14 @@ test("what is not modelled is covered, place by place, and dropped when any of i
       delta(0, { type: "smell_delta", smell: "rose" }),
       [
         "other:unmodelled:0/delta/smell rose",
-        "other:names:1 content_block_delta\ntype\ncontent_block_delta\nindex\ndelta\ntype\nsmell_delta\nsmell",
+        "other:alone:1 content_block_delta\ntype\ncontent_block_delta\nindex\ndelta\ntype\nsmell_delta\nsmell\nrose",
       ],
     ],
-    ["not JSON", { event: "ping", data: "pong" }, ["other:unmodelled pong", "other:names:1 ping"]],
+    ["not JSON", { event: "ping", data: "pong" }, ["other:unmodelled pong", "other:alone:1 ping\npong"]],
     [
       "not an object",
       { event: "ping", data: '["pong"]' },
-      ["other:unmodelled:/0 pong", "other:names:1 ping"],
+      ["other:unmodelled:/0 pong", "other:alone:1 ping\npong"],
     ],
     ["name and type differ", { event: "ping", data: '{"type":"message_stop"}' }, ["other:event:1 ping"]],
     [
@@ -182,7 +182,7 @@ test("what is not modelled is covered, place by place, and dropped when any of i
       event({ type: "content_block_delta", delta: { type: "text_delta", text: "x" } }),
       [
         "other:unmodelled:/delta/text x",
-        "other:names:1 content_block_delta\ntype\ncontent_block_delta\ndelta\ntype\ntext_delta\ntext",
+        "other:alone:1 content_block_delta\ntype\ncontent_block_delta\ndelta\ntype\ntext_delta\ntext\nx",
       ],
     ],
   ];
@@ -301,7 +301,12 @@ test("surprises inside events that are known are covered, and cut out when redac
   stream.read(START);
   const extra = stream.read(delta(0, { type: "text_delta", text: "hi", aside: { note: "psst" } }));
   assert.equal(extra.modelled, false);
-  assert.deepEqual(lines(extra), ["answer:0 answer hi", "other:2/delta/aside other aside\nnote\npsst"]);
+  assert.deepEqual(lines(extra), [
+    "answer:0 answer hi",
+    "other:2/delta/aside other aside\nnote\npsst",
+    "other:unmodelled:0/delta/aside/note other psst",
+  ]);
+  assert.equal(JSON.parse(extra.rewrite(["hi", "aside\nnote\npsst", "p"])).delta.aside, undefined);
   assert.deepEqual(JSON.parse(extra.rewrite(["hi", ""])).delta, { type: "text_delta", text: "hi" });
   assert.deepEqual(JSON.parse(extra.rewrite(["", "aside\nnote\npsst"])).delta, {
     type: "text_delta",
@@ -312,7 +317,10 @@ test("surprises inside events that are known are covered, and cut out when redac
   const block = stream.read(
     event({ type: "content_block_start", index: 1, content_block: { type: "hologram", beam: "blue" } }),
   );
-  assert.deepEqual(lines(block), ["other:3/content_block other type\nhologram\nbeam\nblue"]);
+  assert.deepEqual(lines(block), [
+    "other:3/content_block other type\nhologram\nbeam\nblue",
+    "other:unmodelled:1/content_block/beam other blue",
+  ]);
   assert.deepEqual(JSON.parse(block.rewrite([""])).content_block, { type: "text", text: "" });
 
   const results = stream.read(

@@ -20,7 +20,7 @@ import type {
   SseEvent,
   StopCause,
 } from "../dialect.ts";
-import { Unmodelled } from "../unmodelled.ts";
+import { type Run, runOf, Unmodelled } from "../unmodelled.ts";
 import {
   DONE_TO_INPUT,
   ERROR_FIELDS,
@@ -31,7 +31,7 @@ import {
   USAGE,
   usageOf,
 } from "./answer.ts";
-import { AnswerText, KINDS } from "./answer-text.ts";
+import { AnswerText, KINDS, type StrangerPart } from "./answer-text.ts";
 import { BLOCK, CITATION } from "./blocks.ts";
 import { errorBody } from "./errors.ts";
 import { object, PLAIN, type Shape, type Speech, tagged, WORDS } from "./shape.ts";
@@ -117,6 +117,8 @@ export class MessageStream implements AnswerStream {
   #usage: Usage | undefined;
   #startedAt = NEVER;
   readonly #spans = new Map<number, Span>();
+  /** Speech of blocks that were stopped: what would go on from it has left. */
+  readonly #said = new Set<string>();
   readonly #unmodelled = new Unmodelled();
   #ended = false;
 
@@ -132,7 +134,9 @@ export class MessageStream implements AnswerStream {
     const { type } = value;
     const reading = type === "content_block_delta" ? this.#delta(value) : this.#structure(value);
     if (reading === undefined) return this.#opaque(event, value);
-    return type === event.event || event.event === "" ? reading : this.#misnamed(event, reading);
+    return type === event.event || event.event === ""
+      ? reading
+      : this.#misnamed(event, reading, String(type));
   }
 
   ending(unsent?: readonly EventReading[], why: StopCause = "filter"): readonly SseEvent[] {
@@ -208,12 +212,20 @@ export class MessageStream implements AnswerStream {
       channel = `${speech}:${block.index}${block.suffix}`;
       block.channels.set(speech, channel);
     }
-    return new RunReading(this.#events, block.suffix === "", value, delta, field, {
-      channel,
-      kind: KINDS[speech],
-      choice: 0,
-      text,
-    });
+    return new RunReading(
+      this.#events,
+      block.suffix === "",
+      this.#resumes(speech, block),
+      value,
+      delta,
+      field,
+      {
+        channel,
+        kind: KINDS[speech],
+        choice: 0,
+        text,
+      },
+    );
   }
 
   /** Undefined for an event that is not modelled. */
@@ -240,6 +252,7 @@ export class MessageStream implements AnswerStream {
         const number = indexOf(index);
         const block = this.#open.get(number);
         this.#open.delete(number);
+        for (const speech of block?.channels.keys() ?? NONE) this.#said.add(`${speech}:${number}`);
         if (block === this.#current) this.#current = undefined;
         const span = this.#spans.get(number);
         if (span !== undefined) span.closedAt = Math.min(span.closedAt, this.#events);
@@ -289,25 +302,39 @@ export class MessageStream implements AnswerStream {
       this.#spans.set(index, { openedAt: this.#events, closedAt: NEVER });
   }
 
+  #resumes(speech: Speech, block: OpenBlock): boolean {
+    return block.suffix !== "" && this.#said.has(`${speech}:${block.index}`);
+  }
+
   #along(value: JsonObject, prefix: string, block?: OpenBlock, usage?: Usage, once = ""): Placed {
     const text = new AnswerText(value, EVENTS, prefix, block?.index, block?.suffix, once);
-    for (const speech of text.open) block?.channels.set(speech, `${speech}:${block.index}${block.suffix}`);
+    let unjudgeable = false;
+    for (const speech of text.open) {
+      if (block === undefined) continue;
+      block.channels.set(speech, `${speech}:${block.index}${block.suffix}`);
+      unjudgeable ||= this.#resumes(speech, block);
+    }
+    const at = text.strangers.length === 0 ? "" : runOf(value);
+    const runs = this.#unmodelled.runs(text.strangers.map((part) => ({ ...part, place: at + part.place })));
     return {
       ordinal: this.#events,
-      segments: text.segments,
+      segments: runs.length === 0 ? text.segments : [...text.segments, ...runs],
       closes: text.closes,
+      unjudgeable: unjudgeable || this.#unmodelled.full,
       terminal: false,
       // What comes out of its order is covered all the same, but no API sends it.
       modelled: text.modelled && once === "" && (block === undefined || block.suffix === ""),
       ...(usage === undefined ? {} : { usage }),
-      rewrite: (texts) => text.rewrite(texts),
+      rewrite: (texts) => text.rewrite(withRuns(texts, text.segments.length, runs)),
     };
   }
 
   /** An event under a name that is not its type: the name is text too. It leaves with its event or not at all. */
-  #misnamed(event: SseEvent, reading: Placed): Placed {
+  #misnamed(event: SseEvent, reading: Placed, type: string): Placed {
     const channel = `other:event:${this.#events}`;
     const last = reading.segments.length;
+    // The last event must arrive, so it goes under its own name.
+    if (reading.terminal && event.event !== "ping") return { ...reading, modelled: false, name: type };
     return {
       ...reading,
       segments: [...reading.segments, { channel, kind: "other", choice: 0, text: event.event }],
@@ -328,6 +355,7 @@ export class MessageStream implements AnswerStream {
       closes,
       terminal: false,
       modelled: false,
+      unjudgeable: this.#unmodelled.full,
       rewrite: (texts) => (segments.every(({ text }, i) => (texts[i] ?? "") === text) ? event.data : ""),
     };
   }
@@ -340,6 +368,7 @@ class RunReading implements Placed {
   readonly closes = NONE;
   readonly terminal = false;
   readonly modelled: boolean;
+  readonly unjudgeable: boolean;
   readonly #value: JsonObject;
   readonly #delta: JsonObject;
   readonly #field: string;
@@ -347,6 +376,7 @@ class RunReading implements Placed {
   constructor(
     ordinal: number,
     modelled: boolean,
+    unjudgeable: boolean,
     value: JsonObject,
     delta: JsonObject,
     field: string,
@@ -354,6 +384,7 @@ class RunReading implements Placed {
   ) {
     this.ordinal = ordinal;
     this.modelled = modelled;
+    this.unjudgeable = unjudgeable;
     this.segments = [segment];
     this.#value = value;
     this.#delta = delta;
@@ -374,6 +405,20 @@ class RunReading implements Placed {
       delta: { type, [this.#field]: text },
     });
   }
+}
+
+/** A part whose run changed goes as if it had changed by itself. */
+function withRuns(
+  texts: readonly string[],
+  known: number,
+  runs: readonly Run<StrangerPart>[],
+): readonly string[] {
+  if (runs.every(({ text }, i) => (texts[known + i] ?? text) === text)) return texts;
+  const changed = [...texts];
+  for (const [i, { text, of }] of runs.entries()) {
+    if ((texts[known + i] ?? text) !== text) for (const { segment } of of) changed[segment] = "";
+  }
+  return changed;
 }
 
 /** -1 for what is no index. Clients take "0" for 0 when they look a block up, so it is the same block here. */

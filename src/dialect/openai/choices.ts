@@ -10,6 +10,7 @@ import { Gather } from "./gather.ts";
 import { type Holder, Lane, Spot, TokensSpot } from "./reading.ts";
 import { isObject } from "./shape.ts";
 import type { Strays } from "./strays.ts";
+import { foreignBytes } from "./token-bytes.ts";
 
 export type ChunkOperation = "chat" | "completions";
 
@@ -43,7 +44,7 @@ export class Choice {
   readonly named = new Map<string, Lane>();
   /** Lanes with text that are not closed. */
   open: Lane[] = [];
-  /** Thinking is open. It closes when the answer or a call begins: what is held of it would hold the answer back. */
+  /** Thinking speaks. It rests when the answer or a call begins: what is held of it would hold the answer back. */
   thinks = false;
   thought = false;
   readonly seenAt: number;
@@ -120,6 +121,7 @@ export class ChoiceReader {
       choice = new Choice(index, reading.ordinal);
       this.choices[index] = choice;
     }
+    this.strays.gather.at = String(index);
     const logprobs = value["logprobs"];
     const beside = logprobs === null || logprobs === undefined ? undefined : (value as Holder);
     let finished = false;
@@ -144,21 +146,22 @@ export class ChoiceReader {
           if (member !== null) this.logprobs(reading, choice, value, member);
           break;
         case "finish_reason":
-          if (typeof member === "string") finished = true;
-          if (finished && FINISH_REASONS.has(member as string)) break;
+          // Some upstreams send a blank one with every chunk.
+          if (typeof member === "string" && member !== "") finished = true;
+          if (member === "" || (finished && FINISH_REASONS.has(member as string))) break;
           this.strays.unlisted(value, name);
           break;
         default:
           this.strays.extra(value, name, "choice");
       }
     }
+    this.strays.gather.at = "";
     if (this.whole) return;
-    if (choice.thought) this.closeThinking(reading, choice);
+    if (choice.thought) this.restThinking(reading, choice);
     if (!finished) return;
     choice.finishedAt = Math.min(choice.finishedAt, reading.ordinal);
-    const closes = [...reading.closes];
-    this.close(choice, closes);
-    reading.closes = closes;
+    // Not closed: some upstreams speak on, and clients join what they say.
+    reading.rests = [...reading.rests, ...choice.open.map(({ channel }) => channel)];
   }
 
   private delta(reading: ChunkReading, choice: Choice, delta: JsonObject, beside: Holder | undefined): void {
@@ -265,7 +268,7 @@ export class ChoiceReader {
       } else if ((name === "arguments" || name === "input") && typeof member === "string") {
         const lane = choice.lane(`tool:${choice.index}:${id}`, "tool");
         const part = introduces || named || index < 0 ? "whole" : "call";
-        if (lane === undefined) this.strays.known(value, name);
+        if (lane === undefined) this.strays.unlisted(value, name);
         else this.text(reading, choice, lane, value, name, member, undefined, part, index);
       } else if (member !== null || (name !== "name" && name !== "arguments" && name !== "input")) {
         this.strays.gather.unmodelled(value, name);
@@ -299,6 +302,11 @@ export class ChoiceReader {
     this.tokenGather.value(LOGPROBS[this.operation], holder, "logprobs", "");
     this.tokens(reading, choice, `logprobs:${choice.index}`, holder, this.chosen);
     this.tokens(reading, choice, `logprobs-top:${choice.index}`, holder, this.alternatives);
+    const foreign = this.operation === "chat" ? foreignBytes(value) : "";
+    if (foreign === "") return;
+    this.tokens(reading, choice, `logprobs-bytes:${choice.index}`, holder, foreign);
+    // What they go on from may be what tokens said.
+    reading.unjudgeable = true;
   }
 
   private tokens(reading: ChunkReading, choice: Choice, name: string, holder: Holder, text: string): void {
@@ -335,6 +343,7 @@ export class ChoiceReader {
   private use(reading: ChunkReading, choice: Choice, lane: Lane): boolean {
     if (lane.event === reading.ordinal) {
       reading.modelled = false;
+      reading.unjudgeable = true;
       return false;
     }
     lane.event = reading.ordinal;
@@ -354,16 +363,10 @@ export class ChoiceReader {
     choice.thought = false;
   }
 
-  private closeThinking(reading: ChunkReading, choice: Choice): void {
-    const rest: Lane[] = [];
-    const closes = [...reading.closes];
-    for (const lane of choice.open) {
-      if (lane.kind === "thinking") closes.push(lane.close());
-      else rest.push(lane);
-    }
-    choice.open = rest;
+  private restThinking(reading: ChunkReading, choice: Choice): void {
+    const thinking = choice.open.filter(({ kind }) => kind === "thinking");
+    reading.rests = [...reading.rests, ...thinking.map(({ channel }) => channel)];
     choice.thinks = false;
     choice.thought = false;
-    reading.closes = closes;
   }
 }

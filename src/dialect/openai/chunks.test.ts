@@ -34,13 +34,15 @@ function read(stream: AnswerStream, data: unknown, event = ""): EventReading {
 }
 
 function brief(reading: EventReading): JsonObject {
-  const { closes, terminal, modelled, usage, upstreamError } = reading;
+  const { closes, rests = [], terminal, modelled, unjudgeable, usage, upstreamError } = reading;
   return {
     segments: reading.segments.map(
       (segment) => `${segment.channel} (${segment.kind} ${segment.choice}) ${JSON.stringify(segment.text)}`,
     ),
     ...(closes.length > 0 ? { closes: [...closes] } : {}),
+    ...(rests.length > 0 ? { rests: [...rests] } : {}),
     ...(terminal ? { terminal } : {}),
+    ...(unjudgeable === true ? { unjudgeable } : {}),
     ...(modelled ? {} : { modelled }),
     ...(usage === undefined ? {} : { usage: { ...usage } }),
     ...(upstreamError === undefined ? {} : { upstreamError }),
@@ -177,6 +179,40 @@ test("rewrite: changed text loses its tokens, unchanged events stay byte for byt
   const rewritten = JSON.parse(with_tokens.rewrite(texts)) as Chunk;
   assert.equal(rewritten.choices[0]?.delta.content, "*");
   assert.equal(rewritten.choices[0]?.logprobs, null);
+});
+
+test("text that clients join runs on one channel, or the answer is cut", () => {
+  const told = (events: readonly unknown[], channel: string): string =>
+    readAll(events)
+      .flatMap(({ segments }) => segments)
+      .filter((segment) => segment.channel === channel)
+      .map(({ text }) => text)
+      .join("");
+  const readAll = (events: readonly unknown[]): EventReading[] => {
+    const stream = openai.openAnswerStream("chat");
+    return events.map((event) => read(stream, event));
+  };
+  const thought = (text: string) => chunk([delta({ reasoning_content: text })]);
+  const details = (text: string) =>
+    chunk([delta({ reasoning_details: [{ type: "reasoning.text", index: 3, text }] })]);
+  const stopped = (content: string) => chunk([delta({ content }, 0, { finish_reason: "stop" })]);
+  assert.equal(told([thought("a"), chunk([delta({ content: "-" })]), thought("b")], "thinking:0"), "ab");
+  assert.equal(told([stopped("a"), stopped("b")], "answer:0"), "ab", "some upstreams finish every chunk");
+  assert.equal(told([details("a"), details("b")], "other:unmodelled:0/reasoning_details/3/text"), "ab");
+  const far = (content: string) => chunk([delta({ content }, 300)]);
+  assert.equal(told([far("a"), far("b")], "other:unmodelled:/300/delta/content"), "ab");
+  const aside = (words: string) => ({ type: "novelty", words });
+  assert.equal(told([aside("a"), aside("b")], "other:unmodelled:/words"), "ab");
+
+  const twice = chunk([delta({ content: "a" }), delta({ content: "b" })]);
+  const lying = chunk([
+    delta({}, 0, { logprobs: { content: [{ ...token("x"), bytes: [97, 98] }], refusal: null } }),
+  ]);
+  for (const event of [twice, lying]) assert.equal(readAll([event])[0]?.unjudgeable, true);
+  const part = chunk([
+    delta({}, 0, { logprobs: { content: [{ ...token("\\xf0"), bytes: [0xf0] }], refusal: null } }),
+  ]);
+  assert.equal(readAll([part])[0]?.unjudgeable, false, "a token may be a part of a character");
 });
 
 test("rewrite: an id that was cut is told again; what cannot be changed is dropped", () => {

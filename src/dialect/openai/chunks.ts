@@ -17,7 +17,7 @@ import { ChoiceReader, type ChunkOperation } from "./choices.ts";
 import { ChunkReading } from "./chunk-reading.ts";
 import { errorBody } from "./errors.ts";
 import { COMPLETION_USAGE, ERROR } from "./fields.ts";
-import { errorText, firstUnsent, parse, Reading, unreadable } from "./reading.ts";
+import { addMembers, errorText, firstUnsent, parse, Reading, unreadable } from "./reading.ts";
 import { isObject } from "./shape.ts";
 import { Strays } from "./strays.ts";
 
@@ -84,6 +84,8 @@ export class ChunkStream implements AnswerStream {
   private done(event: SseEvent, ordinal: number): Reading {
     const reading = new Reading(event.data, null, ordinal);
     reading.terminal = true;
+    // No client looks at the name of this event, so none is sent.
+    reading.name = "";
     reading.closes = this.closeAll();
     return reading;
   }
@@ -125,6 +127,8 @@ export class ChunkStream implements AnswerStream {
     if (this.head === undefined) this.setHead(root, reading.ordinal);
     this.strays.finish(reading);
     if (reading.terminal) reading.closes = this.closeAll();
+    const strangers = this.strays.gather.takeStrangers();
+    if (!this.whole) addMembers(reading, this.unmodelled, strangers);
   }
 
   private setHead(root: JsonObject, ordinal: number): void {

@@ -6,7 +6,7 @@
 import type { Channel, ChannelKind, Usage } from "../../layer/index.ts";
 import { parseJson } from "../../wire/json-text.ts";
 import type { EventReading, Json, JsonObject, Segment, SseEvent } from "../dialect.ts";
-import type { Unmodelled } from "../unmodelled.ts";
+import type { Run, Stranger, Unmodelled } from "../unmodelled.ts";
 
 /** An object or list that holds a string; a list's keys are its indices as text. */
 export type Holder = { [key: string]: Json | undefined };
@@ -50,6 +50,11 @@ export class Lane {
     this.channel = base;
     this.kind = kind;
     this.choice = choice;
+  }
+
+  /** Text stood here before, and its channel was closed. */
+  get resumes(): boolean {
+    return this.generation > 1;
   }
 
   close(): Channel {
@@ -271,6 +276,9 @@ export class Reading implements EventReading {
   closes: readonly Channel[] = NONE;
   terminal = false;
   modelled = true;
+  unjudgeable = false;
+  name?: string;
+  rests: readonly Channel[] = NONE;
   usage?: Usage;
   upstreamError?: string;
   /** Place of the event in its stream, from 0. */
@@ -318,11 +326,59 @@ export function unreadable(
   ordinal: number,
 ): Reading {
   const reading = new Reading(event.data, null, ordinal);
-  const { segments, closes } = unmodelled.read(event.event, event.data, root, ordinal);
   reading.modelled = false;
+  const { segments, closes } = unmodelled.read(event.event, event.data, root, ordinal);
   for (const { channel, text } of segments) reading.segments.push(new WholeEvent(channel, text));
   reading.closes = closes;
+  reading.unjudgeable = unmodelled.full;
   return reading;
+}
+
+/** A member that no table names, and where it stands. */
+export interface Member extends Stranger {
+  readonly holder: Holder;
+  readonly key: string;
+}
+
+/** Text of members that no table names, run on from the event before: what of it may not stay goes. */
+class MembersSpot implements PlacedSegment {
+  readonly channel: Channel;
+  readonly kind = "other";
+  readonly choice = 0;
+  readonly text: string;
+  readonly run: Run<Member>;
+
+  constructor(run: Run<Member>) {
+    this.channel = run.channel;
+    this.text = run.text;
+    this.run = run;
+  }
+
+  /** By itself, each was written back before: what was changed there and otherwise here goes whole. */
+  put(text: string, edits: Edits): void {
+    const { of, leaves } = this.run;
+    const [member] = of;
+    const [leaf] = leaves;
+    if (leaves.length === 1 && leaf !== undefined && member !== undefined) {
+      const place = typeof member.value === "string" ? member : leaf;
+      const now = place.holder[place.key];
+      if (now === text) return;
+      if (now === this.text) {
+        edits.set(place.holder, place.key, text);
+        return;
+      }
+    }
+    for (const { holder, key } of of) {
+      if (Array.isArray(holder)) edits.impossible = true;
+      else edits.set(holder, key, undefined);
+    }
+  }
+}
+
+export function addMembers(reading: Reading, unmodelled: Unmodelled, members: readonly Member[]): void {
+  if (members.length === 0) return;
+  for (const run of unmodelled.runs(members)) reading.segments.push(new MembersSpot(run));
+  reading.unjudgeable ||= unmodelled.full;
 }
 
 /** Undefined for text that is not JSON. */

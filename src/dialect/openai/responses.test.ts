@@ -142,7 +142,7 @@ test("a secret cut anywhere over two unmodelled events is whole on one channel",
             if (reading.closes.includes(channel)) assert.ok(!told.has(channel), channel);
             told.set(channel, `${told.get(channel) ?? ""}${text}`);
           }
-          for (const channel of reading.closes) assert.match(channel, /^other:names:/);
+          for (const channel of reading.closes) assert.match(channel, /^other:alone:/);
         }
       }
       const whole = ["other:unmodelled", "other:unmodelled:/0"];
@@ -151,6 +151,15 @@ test("a secret cut anywhere over two unmodelled events is whole on one channel",
         assert.equal(told.get(channel), secret, `${operation} ${channel} cut at ${cut}`);
     }
   }
+});
+
+test("a part that was done and speaks on is cut", () => {
+  const stream = openai.openAnswerStream("responses");
+  const at = { output_index: 0, content_index: 0, item_id: "m" };
+  const said = (delta: string) => read(stream, { type: "response.output_text.delta", ...at, delta });
+  assert.equal(said("a").unjudgeable, false);
+  read(stream, { type: "response.output_text.done", ...at, text: "a" });
+  assert.equal(said("b").unjudgeable, true);
 });
 
 test("places without end share one channel, and so do deep ones", () => {

@@ -13,13 +13,14 @@ import type {
   SseEvent,
   StopCause,
 } from "../dialect.ts";
-import { Unmodelled } from "../unmodelled.ts";
+import { runOf, Unmodelled } from "../unmodelled.ts";
 import { Channels } from "./channels.ts";
 import { usageOf } from "./chunks.ts";
 import { errorObject } from "./errors.ts";
 import { INPUT_ITEM, RESPONSE_LOGPROBS, RESPONSE_MEMBERS } from "./fields.ts";
 import { Gather } from "./gather.ts";
 import {
+  addMembers,
   Bundle,
   errorText,
   firstUnsent,
@@ -37,6 +38,7 @@ import {
 import { ALONE, EVENTS, type EventSpec, NUMBERS, OBJECTS, TERMINAL, WORDS } from "./response-events.ts";
 import { ResponseOutline } from "./response-outline.ts";
 import { isObject, type Placement } from "./shape.ts";
+import { foreignBytes } from "./token-bytes.ts";
 
 const PLACES: Readonly<Partial<Record<Placement, readonly [prefix: string, kind: ChannelKind]>>> = {
   words: ["answer", "answer"],
@@ -120,7 +122,10 @@ export class ResponseStream implements AnswerStream {
     const spec = typeof type === "string" ? EVENTS.get(type) : isObject(root["error"]) ? NOTHING : undefined;
     if (spec === undefined) return unreadable(this.unmodelled, event, root, ordinal);
     const reading = new ResponseReading(event.data, root, ordinal, this);
-    if (event.event !== "" && event.event !== type && this.memory.differs("event", event.event))
+    if (typeof type === "string" && TERMINAL.has(type)) {
+      // The last event must arrive, so it goes under its own name.
+      if (event.event !== "") reading.name = type;
+    } else if (event.event !== "" && event.event !== type && this.memory.differs("event", event.event))
       this.tell(reading, event.event, undefined, "event");
     this.walk(reading, root, spec, typeof type === "string" ? type : "error");
     return reading;
@@ -151,6 +156,7 @@ export class ResponseStream implements AnswerStream {
   }
 
   private start(reading: ResponseReading, spec: EventSpec): void {
+    this.gather.at = isObject(reading.root) ? runOf(reading.root) : "";
     this.reading = reading;
     this.spec = spec;
     this.item = -1;
@@ -198,6 +204,9 @@ export class ResponseStream implements AnswerStream {
     const { bundle } = reading;
     if (bundle !== undefined && bundle.entries.length > 0) this.push(bundle);
     reading.closes = reading.closed;
+    const strangers = this.gather.takeStrangers();
+    if (reading.root !== null && isObject(reading.root) && this.spec !== NOTHING)
+      addMembers(reading, this.unmodelled, strangers);
   }
 
   private tell(reading: ResponseReading, value: string, holder: Holder | undefined, name: string): void {
@@ -251,6 +260,7 @@ export class ResponseStream implements AnswerStream {
 
   private onLane(lane: Lane, holder: Holder, key: string, text: string, beside: Holder | undefined): void {
     lane.open = true;
+    this.reading.unjudgeable ||= lane.resumes;
     this.reading.segments.push(new Spot(lane.channel, lane.kind, lane.choice, text, holder, key, beside));
   }
 
@@ -298,6 +308,10 @@ export class ResponseStream implements AnswerStream {
     const name = this.laneName("logprobs", spec.index, root);
     this.tokens(spec, name, root, this.chosen);
     this.tokens(spec, `${name}:top`, root, this.alternatives);
+    const foreign = foreignBytes(value);
+    if (foreign === "") return;
+    this.tokens(spec, `${name}:bytes`, root, foreign);
+    this.reading.unjudgeable = true;
   }
 
   private tokens(spec: EventSpec, name: string, root: JsonObject, text: string): void {
@@ -307,6 +321,7 @@ export class ResponseStream implements AnswerStream {
     const choice = Math.max(this.item, 0);
     if (lane !== undefined) {
       lane.open = true;
+      this.reading.unjudgeable ||= lane.resumes;
       this.reading.segments.push(new TokensSpot(lane.channel, choice, text, root));
     } else this.push(new TokensSpot(this.once(`${name}${spec.suffix}`), choice, text, root));
   }

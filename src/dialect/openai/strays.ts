@@ -68,7 +68,12 @@ export class Strays {
 
   /** A value of a shape or wording that does not belong there. */
   unlisted(holder: Holder, name: string): void {
+    const { strangers } = this.gather;
+    const known = strangers.length;
     this.gather.value(UNLISTED, holder, name, "");
+    // The value as a whole, in place of the parts of it.
+    strangers.length = known;
+    this.gather.stranger(holder, name);
   }
 
   /** A member that the hot path does not place: by its table, or as unmodelled. Said again unchanged, a string is told once. */
@@ -85,6 +90,7 @@ export class Strays {
       this.gather.unmodelled(holder, name);
       return;
     }
+    if (isText) this.gather.stranger(holder, name);
     const told = isText ? value : "";
     const key = `${level}/${name}`;
     const named = !this.memory.knows(key);
