@@ -11,6 +11,7 @@ import type { AnswerReading, AnswerStream, Dialect, Json } from "../dialect/dial
 import {
   type Await,
   type Cause,
+  type Delta,
   type Problem,
   type ProblemCode,
   type Prompt,
@@ -20,7 +21,7 @@ import {
 } from "../layer/index.ts";
 import type { Decision } from "../ledger/decision.ts";
 import { HoldBack } from "../pipeline/hold-back.ts";
-import { Passage } from "../pipeline/passage.ts";
+import { type ChunkOutcome, Passage } from "../pipeline/passage.ts";
 import { redactPrompt, withRedactions } from "../pipeline/whole-text.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { admitJson, replaceStrings } from "../wire/json-admission.ts";
@@ -44,6 +45,15 @@ const NO_ROUTE: RouteKind = {
   method: "GET",
   path: "",
 };
+/** The upstream's headers as a channel of the answer. */
+const HEADERS: Omit<Delta, "text"> = {
+  channel: "other:headers",
+  kind: "other",
+  choice: 0,
+  start: 0,
+  final: true,
+};
+const NUMBER = /^[\d.]*$/;
 const NO_HEADERS: Readonly<Record<string, string>> = {};
 /** How long an upstream may take to close its answer after its last event, before it is cut off. */
 const AFTER_END_MS = 1_000;
@@ -208,6 +218,15 @@ export class Exchange implements Member {
         problem("field_unknown", { param, message: `The field ${param} is not known here.` }),
       );
     }
+    // An embedding tells nobody what its tokens said; a completion follows them.
+    if (
+      route.operation === "completions" &&
+      (prompt.inputTokenIds ?? 0) > 0 &&
+      judgesPrompts(this.#snapshot)
+    ) {
+      const message = "Token ids cannot be judged; send the prompt as text.";
+      return this.#fail(problem("field_unknown", { param: "/prompt", message }));
+    }
     const outcome = this.#passage.onPrompt(prompt);
     const verdict = outcome instanceof Promise ? await outcome : outcome;
     if (this.#concluded) return;
@@ -275,11 +294,28 @@ export class Exchange implements Member {
       return true;
     };
     const outcome = this.#passage.onResponseHead(head);
-    if (!(outcome instanceof Promise)) return settle(outcome);
-    return outcome.then(settle).catch((error: unknown) => {
+    const headers = this.#judgeHeaders(head.headers);
+    if (!(outcome instanceof Promise) && headers === undefined) return settle(outcome);
+    const both = Promise.all([outcome, headers]).then(([verdict]) => settle(verdict));
+    return both.catch((error: unknown) => {
       this.#crash(error);
       return false;
     });
+  }
+
+  /** Headers are text too: where a seat would cut something from them, none of them leaves. */
+  #judgeHeaders(headers: Record<string, string>): Promise<void> | undefined {
+    if (!this.#passage.judgesAnswers) return undefined;
+    const names = Object.keys(headers).filter((name) => !NUMBER.test(headers[name]!));
+    if (names.length === 0) return undefined;
+    const drop = ({ verdict: { act } }: ChunkOutcome) => {
+      if (act !== "allow" && act !== "flag") for (const name of names) delete headers[name];
+    };
+    const text = names.map((name) => headers[name]).join("\n");
+    const outcome = this.#passage.onChunk({ ...HEADERS, text });
+    if (outcome instanceof Promise) return outcome.then(drop);
+    drop(outcome);
+    return undefined;
   }
 
   #openStream(status: number, headers: Readonly<Record<string, string>>): void {
@@ -483,6 +519,10 @@ export class Exchange implements Member {
     this.#detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.#fail(problem("internal"));
   };
+}
+
+function judgesPrompts({ seats }: Snapshot): boolean {
+  return seats.some(({ phases }) => phases.includes("onLeaf") || phases.includes("onPrompt"));
 }
 
 function notFound(found: "none" | "method" | "query", method: string, pathname: string): Problem {

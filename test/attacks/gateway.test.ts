@@ -120,6 +120,40 @@ describe("attacks on the gateway", () => {
     });
   }
 
+  for (const stream of [false, true]) {
+    it(`a credential in the upstream's headers stays behind (stream: ${stream})`, async () => {
+      const type = stream ? "text/event-stream" : "application/json";
+      const away = await upstream((socket, text) => {
+        const id = text.includes("hello") ? SECRET : "req_1";
+        socket.end(
+          `HTTP/1.1 200 OK\r\ncontent-type: ${type}\r\nx-request-id: ${id}\r\nopenai-processing-ms: 7\r\nconnection: close\r\n\r\n${stream ? "data: [DONE]\n\n" : "{}"}`,
+        );
+      });
+      const { url } = await house({
+        policy: policyWith("  - { id: secrets, use: output-secrets }\n"),
+        gateway: { upstreams: { openai: { url: away } } },
+      });
+      const kept = await chat(url, { stream, messages: [{ role: "user", content: "other" }] });
+      assert.equal(kept.headers.get("x-request-id"), "req_1");
+      const cut = await chat(url, { stream });
+      assert.deepEqual([cut.status, cut.headers.get("x-request-id")], [200, null]);
+      assert.equal(cut.headers.get("openai-processing-ms"), "7");
+    });
+  }
+
+  it("a prompt of token ids is refused where prompts are judged, and only there", async () => {
+    const rules = "  - { id: rules, use: prompt-rules }\n";
+    for (const [policy, status] of [
+      [policyWith(rules), 400],
+      [NO_SEATS, 200],
+    ] as const) {
+      const { url } = await house({ policy });
+      const body = JSON.stringify({ model: "m", prompt: [2675, 527] });
+      const response = await fetch(`${url}/v1/completions`, { method: "POST", headers: AUTH, body });
+      assert.equal(response.status, status, await response.text());
+    }
+  });
+
   it("callers who leave while a seat still thinks leave nothing behind, on every kind of route", async () => {
     const open = await house({ policy: SLOW });
     const leave = (path: string, method: string, headers: object, body = "") =>
