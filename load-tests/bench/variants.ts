@@ -47,7 +47,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     return startHttpProxy("http-proxy", place);
   },
   "http-proxy-3": (place) => startHttpProxy("http-proxy-3", place),
-  portkey: startPortkey,
+  portkey: (place) => startPortkey(place),
   "sallyport-bare": (place) => startSallyport(place, (policy) => benchPolicy(policy, [])),
   "sallyport-four": (place) =>
     startSallyport(place, (policy) =>
@@ -88,7 +88,15 @@ async function startHttpProxy(name: string, { upstreamPort }: Place): Promise<Ru
   return serving(port, await start({ command: process.execPath, args, ready: () => accepts(port) }));
 }
 
-async function startPortkey({ upstreamPort }: Place): Promise<Running> {
+const PORTKEY_GUARD = {
+  output_guardrails: [{ "default.regexMatch": { rule: "secret-?word", not: true }, deny: true }],
+};
+
+/** `guard` is what Portkey takes as its `x-portkey-config`. */
+export async function startPortkey(
+  { upstreamPort }: Pick<Place, "upstreamPort">,
+  guard: object = PORTKEY_GUARD,
+): Promise<Running> {
   await installPeer("portkey");
   const port = await freePort();
   const started = await start({
@@ -106,14 +114,12 @@ async function startPortkey({ upstreamPort }: Place): Promise<Running> {
     authorization: "Bearer bench",
     "x-portkey-provider": "openai",
     "x-portkey-custom-host": `http://127.0.0.1:${upstreamPort}/v1`,
-    "x-portkey-config": JSON.stringify({
-      output_guardrails: [{ "default.regexMatch": { rule: "secret-?word", not: true }, deny: true }],
-    }),
+    "x-portkey-config": JSON.stringify(guard),
   });
 }
 
 /** One gateway process with the shipped configuration and a policy made from the shipped one. */
-async function startSallyport(
+export async function startSallyport(
   { upstreamPort, dir }: Place,
   policyFrom: (shipped: string) => string,
   env: Readonly<Record<string, string>> = {},
