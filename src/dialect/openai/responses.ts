@@ -156,7 +156,6 @@ export class ResponseStream implements AnswerStream {
   }
 
   private start(reading: ResponseReading, spec: EventSpec): void {
-    this.gather.at = isObject(reading.root) ? runOf(reading.root) : "";
     this.reading = reading;
     this.spec = spec;
     this.item = -1;
@@ -205,8 +204,10 @@ export class ResponseStream implements AnswerStream {
     if (bundle !== undefined && bundle.entries.length > 0) this.push(bundle);
     reading.closes = reading.closed;
     const strangers = this.gather.takeStrangers();
-    if (reading.root !== null && isObject(reading.root) && this.spec !== NOTHING)
-      addMembers(reading, this.unmodelled, strangers);
+    if (strangers.length === 0 || this.spec === NOTHING) return;
+    const run = runOf(reading.root);
+    const placed = strangers.map((member) => ({ ...member, place: run + member.place }));
+    addMembers(reading, this.unmodelled, placed);
   }
 
   private tell(reading: ResponseReading, value: string, holder: Holder | undefined, name: string): void {
