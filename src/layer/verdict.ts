@@ -16,6 +16,8 @@ export interface Span {
   readonly channel: Channel;
   readonly start: number;
   readonly end: number;
+  /** In the spans of a redaction: what stands in its place, instead of the policy's mark. */
+  readonly by?: string;
 }
 
 /** One thing found: a reason code from the table in reasons.ts, a score in 0..1, and where. */

@@ -54,3 +54,20 @@ it("a span that grows as it arrives leaves one mark", () => {
   redactions.add({ channel: "c", start: 6, end: 9 }, FINDINGS);
   assert.equal(redactions.apply("ghijk", 6), "jk");
 });
+
+it("a span with its own text stays by itself, and gives way to a mark that overlaps it", () => {
+  const span = (start: number, end: number, by?: string) => ({ channel: "c", start, end, ...(by && { by }) });
+  for (const order of [
+    [0, 1, 2],
+    [2, 1, 0],
+    [1, 2, 0],
+  ]) {
+    const redactions = new Redactions("<{kind}>");
+    const spans = [span(1, 3, "one"), span(3, 5, "two"), span(5, 6)];
+    for (const at of order) redactions.add(spans[at]!, FINDINGS);
+    assert.equal(redactions.apply("abcdefg", 0), "aonetwo<x>g");
+    assert.equal(redactions.apply("abcd", 0) + redactions.apply("efg", 4), "aonetwo<x>g");
+    redactions.add(span(4, 5), FINDINGS);
+    assert.equal(redactions.apply("abcdefg", 0), "aone<x>g");
+  }
+});
