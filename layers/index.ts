@@ -3,6 +3,7 @@ import type { LayerKind } from "../src/layer/index.ts";
 import { auth } from "./auth/layer.ts";
 import { media } from "./media/layer.ts";
 import { outputLeak } from "./output-leak/layer.ts";
+import { outputPii } from "./output-pii/layer.ts";
 import { outputSecrets } from "./output-secrets/layer.ts";
 import { promptClassifier } from "./prompt-classifier/layer.ts";
 import { promptJudge } from "./prompt-judge/layer.ts";
@@ -14,6 +15,7 @@ export const layerKinds: readonly LayerKind[] = [
   auth,
   media,
   outputLeak,
+  outputPii,
   outputSecrets,
   promptClassifier,
   promptJudge,
