@@ -72,7 +72,7 @@ const Config = z.strictObject({
     })
     .optional()
     .describe(
-      "What a prompt holds of these kinds goes to the upstream as marks such as [EMAIL_1], which become it again in the answer.",
+      "What a prompt holds of these kinds goes to the upstream as marks such as [EMAIL_1], which become it again in the answer; absent: nothing does.",
     ),
 });
 type OutputPiiConfig = z.infer<typeof Config>;
