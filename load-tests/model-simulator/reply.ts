@@ -121,11 +121,20 @@ function toolCallsOf(script: Script, wishes: Wishes, random: Random): ToolCall[]
 
 /** Pieces of `chars` characters (never half a surrogate pair), or one for each word with the space before it. */
 function cutText(text: string, chars?: number): string[] {
-  if (chars === undefined) return text.match(/\s*\S+(?:\s+$)?|\s+/g) ?? [];
+  if (chars === undefined) return wordsOf(text);
   const points = Array.from(text);
   const pieces: string[] = [];
   for (let i = 0; i < points.length; i += chars) pieces.push(points.slice(i, i + chars).join(""));
   return pieces;
+}
+
+/** Cut where a word ends, which takes no stack: one pattern for a whole word overflows it at some 10 million letters. */
+function wordsOf(text: string): string[] {
+  if (text === "") return [];
+  const words = text.split(/(?<=\S)(?=\s)/);
+  // Space at the end belongs to the last word.
+  if (words.length > 1 && words.at(-1)!.trim() === "") words.push(words.splice(-2).join(""));
+  return words;
 }
 
 /**
