@@ -431,16 +431,12 @@ test("100,000 rows are read without holding the event loop up, and a change of o
     const { user, system } = process.threadCpuUsage();
     return (user + system) / 1_000;
   };
-  // What the collector takes for 200,000 rows in one process is the machine's: the turns of our own are held to the bar.
-  const collections: { readonly startTime: number; readonly duration: number }[] = [];
-  const observer = new PerformanceObserver((list) => collections.push(...list.getEntries()));
-  observer.observe({ entryTypes: ["gc"] });
-  const turns: { readonly fromMs: number; readonly toMs: number; readonly cpu: number }[] = [];
-  let last = { atMs: performance.now(), cpu: cpuMs() };
+  const stalls: number[] = [];
+  let last = cpuMs();
   let isMeasuring = true;
   const tick = () => {
-    const now = { atMs: performance.now(), cpu: cpuMs() };
-    turns.push({ fromMs: last.atMs, toMs: now.atMs, cpu: now.cpu - last.cpu });
+    const now = cpuMs();
+    stalls.push(now - last);
     last = now;
     if (isMeasuring) setImmediate(tick);
   };
@@ -455,18 +451,9 @@ test("100,000 rows are read without holding the event loop up, and a change of o
     return within(1_000, "seen", () => two.get("r7")?.n === 2);
   })();
   isMeasuring = false;
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  observer.disconnect();
-  const stalls = turns.map(({ fromMs, toMs, cpu }) => {
-    let collected = 0;
-    for (const { startTime, duration } of collections)
-      if (startTime >= fromMs && startTime < toMs) collected += duration;
-    return cpu - Math.min(cpu, collected);
-  });
   stalls.sort((a, b) => b - a);
   const longest = stalls.slice(0, 3).map((ms) => ms.toFixed(1));
   assert.ok(stalls[1]! < 50, `stalls of ${longest} ms`);
-  assert.ok(collections.length > 0, "the collector was seen");
   context.diagnostic(
     `read in ${readMs.toFixed(0)} ms; stalls ${longest}; a change ${changeMs.toFixed(0)} ms`,
   );
