@@ -97,8 +97,11 @@ export class Scanner {
     let ended = cursor.at > channel.carry.length ? literals.ended(cursor.state).length > 0 : false;
     while (ended || literals.advance(text, cursor)) {
       ended = false;
-      for (const id of literals.ended(cursor.state)) {
-        const kind = kinds[kindOf[id]!]!;
+      const ids = literals.ended(cursor.state);
+      for (const id of ids) {
+        const kind = kinds[kindOf[id]!];
+        // Longest first: a name inside of a longer name ("secret_key" in "aws_secret_key") leads where that one does.
+        if (kind === undefined || (kind.yields && id !== ids[0])) continue;
         const at = piece.base + cursor.at;
         const from = kind.shape.hideFrom < 0 ? at - lengthOf[id]! : kind.shape.hideFrom === 0 ? at : -1;
         const candidate: Candidate = {
