@@ -26,6 +26,11 @@ export const DEFAULT_WEIGHTS: Readonly<Record<string, number>> = {
   "rate.uncounted": 0,
   "prompt.rule.*": 0.3,
   "output.secret.*": 0.1,
+  "output.judge.*": 0.3,
+  "output.judge.malformed": 0,
+  "output.judge.unavailable": 0,
+  "output.judge.budget": 0,
+  "output.judge.partial": 0,
 };
 
 /** A reason, or a family: what `weights` may be keyed by. */

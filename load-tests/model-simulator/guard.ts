@@ -23,17 +23,18 @@ interface Shown {
 
 export function guardText(guard: Guard, body: JsonObject): string {
   const { quoted, around } = shownTo(body);
+  const isAnswer = asObject(asList(body["messages"]).at(-1))?.["role"] === "assistant";
   const rule = guard.unsafe.find(({ match }) => quoted.toLowerCase().includes(match.toLowerCase()));
   switch (guard.mode) {
     case "honest":
     case undefined:
-      return say(guard, rule);
+      return say(guard, rule, isAnswer);
     case "prose":
-      return `Let me think about this. ${say(guard, rule)} I hope this helps!`;
+      return `Let me think about this. ${say(guard, rule, isAnswer)} I hope this helps!`;
     case "obeys":
-      return say(guard, ORDER.test(around) ? undefined : rule);
+      return say(guard, ORDER.test(around) ? undefined : rule, isAnswer);
     case "parrots":
-      return verdictIn(quoted) ?? say(guard, rule);
+      return verdictIn(quoted) ?? say(guard, rule, isAnswer);
     default:
       return guard.mode satisfies never;
   }
@@ -53,7 +54,8 @@ export function classifyWhole({
   )!;
 }
 
-function say({ format }: Guard, rule: Rule | undefined): string {
+/** `isAnswer`: the last turn is the assistant's, which a guard judges in a form of its own. */
+function say({ format }: Guard, rule: Rule | undefined, isAnswer: boolean): string {
   const score = rule === undefined ? FINE : (rule.score ?? SURE);
   switch (format) {
     case "openai-policy":
@@ -66,9 +68,11 @@ function say({ format }: Guard, rule: Rule | undefined): string {
     case "llama-guard":
       return rule === undefined ? "safe" : `unsafe\n${rule.category}`;
     case "qwen3guard":
-      return rule === undefined
-        ? "Safety: Safe\nCategories: None"
-        : `Safety: ${score < SURE ? "Controversial" : "Unsafe"}\nCategories: ${rule.category}`;
+      return [
+        `Safety: ${rule === undefined ? "Safe" : score < SURE ? "Controversial" : "Unsafe"}`,
+        `Categories: ${rule?.category ?? "None"}`,
+        ...(isAnswer ? ["Refusal: No"] : []),
+      ].join("\n");
     case "http":
       return JSON.stringify({ label: rule?.category ?? "safe", score });
     default:

@@ -35,7 +35,9 @@ test("every example in the shipped policy's comments can be used", async () => {
     const text = readFileSync(join(CONFIG, "policy.yaml"), "utf8")
       .replace("passThrough: []\n#  - path:", "passThrough:\n#  - path:")
       .replace(/^# {2}( {2}|- )(?=\w)/gm, "  $1")
-      .replace(/^ {2}# - id: prompt-judge\n(?: {2}# {3}.*\n)+/m, (seat) => seat.replaceAll(/^ {2}# /gm, "  "))
+      .replace(/^ {2}# - id: (?:prompt|output)-judge\n(?: {2}# {3}.*\n)+/gm, (seat) =>
+        seat.replaceAll(/^ {2}# /gm, "  "),
+      )
       .replace(/^ {4}# (?=(when|rollout|mode|onError):)/gm, "    ");
     const once = text.replace(/^ {4}mode: enforce.*\n(?= {4}# )/gm, "");
     assert.equal(once.match(/^ {4}(when|rollout|mode|onError):/gm)?.length, 11, "the examples were found");
@@ -43,6 +45,7 @@ test("every example in the shipped policy's comments can be used", async () => {
     const { code, err } = await check(dir);
     assert.equal(code, 0, err);
     assert.match(once, /^ {2}- id: prompt-judge$/m);
+    assert.match(once, /^ {2}- id: output-judge$/m);
   } finally {
     rmSync(dir, { recursive: true });
   }

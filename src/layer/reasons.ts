@@ -143,6 +143,20 @@ export const REASONS: Readonly<Record<string, ReasonEntry>> = {
   "prompt.pii.*": { text: "The prompt holds personal data.", problem: "prompt_blocked" },
   "output.pii.restored": { text: "Placeholders became what they stand for.", problem: "answer_blocked" },
   "output.pii.*": { text: "The answer holds personal data.", problem: "answer_blocked" },
+  "output.judge.*": {
+    text: "A judge found that the answer breaks the usage policy.",
+    problem: "answer_blocked",
+  },
+  "output.judge.malformed": {
+    text: "The judge gave no verdict that could be read.",
+    problem: "layer_failed",
+  },
+  "output.judge.unavailable": { text: "The judge could not be asked; retry later.", problem: "layer_failed" },
+  "output.judge.budget": {
+    text: "The judge may not be asked more for now; retry later.",
+    problem: "layer_failed",
+  },
+  "output.judge.partial": { text: "The judge saw only a part of the answer.", problem: "layer_failed" },
   "layer.error": { text: "A check failed.", problem: "layer_failed" },
   "layer.timeout": { text: "A check did not finish in time.", problem: "layer_failed" },
   "custom.*": { text: "A layer of the operator's own found this.", problem: "prompt_blocked" },

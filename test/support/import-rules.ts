@@ -12,6 +12,7 @@ const ROOT = resolve(import.meta.dirname, "../..");
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/layer": [],
   "src/text": [],
+  "src/guard": ["src/layer", "src/text"],
   "src/wire": ["src/layer"],
   "src/dialect": ["src/layer", "src/wire"],
   "src/policy": ["src/layer"],
@@ -25,7 +26,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/console": ["src/layer", "src/policy", "src/text", "src/ledger", "src/ports", "src/telemetry"],
   "src/cli": ["*"],
   src: ["*"],
-  layers: ["src/layer", "src/text"],
+  layers: ["src/layer", "src/text", "src/guard"],
 };
 
 /** The data plane may name the decision and the spool, nothing else of the ledger. */

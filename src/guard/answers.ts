@@ -3,8 +3,8 @@
  * as the judge's failure: a text that talks the judge into prose, a second verdict or an unknown word must not come
  * out as "safe". Pure functions of the answer's bytes as text.
  */
-import type { AnswerPlaces } from "./config.ts";
 import hazards from "./hazards.json" with { type: "json" };
+import type { AnswerPlaces } from "./settings.ts";
 
 export interface Judgement {
   readonly isViolation: boolean;
@@ -76,9 +76,15 @@ export const readLlamaGuard: Reader = (answer) => {
 };
 
 /** "Safety: Safe|Unsafe|Controversial" and a line "Categories: ...". */
-export const readQwen3Guard: Reader = (answer) => {
-  const text = chatText(answer)?.trim();
-  const match = /^Safety: (Safe|Unsafe|Controversial)\nCategories: ([^\n]+)$/.exec(text ?? "");
+export const readQwen3Guard: Reader = (answer) =>
+  qwen3Verdict(/^Safety: (Safe|Unsafe|Controversial)\nCategories: ([^\n]+)$/, answer);
+
+/** Of an answer it says besides whether it refuses, which is no verdict and must be there all the same. */
+export const readQwen3Answer: Reader = (answer) =>
+  qwen3Verdict(/^Safety: (Safe|Unsafe|Controversial)\nCategories: ([^\n]+)\nRefusal: (?:Yes|No)$/, answer);
+
+function qwen3Verdict(grammar: RegExp, answer: string): Judgement | undefined {
+  const match = grammar.exec(chatText(answer)?.trim() ?? "");
   if (match === null) return undefined;
   const [, safety, list = ""] = match;
   const names = list.split(", ");
@@ -90,7 +96,7 @@ export const readQwen3Guard: Reader = (answer) => {
     score: safety === "Unsafe" ? SURE : CONTROVERSIAL,
     categories: categories as string[],
   };
-};
+}
 
 /** A number and a label where the policy says that they are. */
 export function httpReader({ score, label, unsafe, safe, category }: AnswerPlaces): Reader {
