@@ -179,6 +179,11 @@ function nhs(digits: string): boolean {
   return weighted(digits, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]) % 11 === 0 && !/^(\d)\1+$/.test(digits);
 }
 
+/** Prefixes that are not given out; there is no check digit. */
+function nino(number: string): boolean {
+  return !/^(?:BG|GB|KN|NK|NT|TN|ZZ)/.test(number);
+}
+
 function residentRegistration(digits: string): boolean {
   if (!isDay(two(digits, 0), two(digits, 2), two(digits, 4))) return false;
   const sum = weighted(digits, [2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5]);
@@ -229,6 +234,7 @@ export const CHECKS = {
   aadhaar,
   "south-africa": southAfrica,
   nhs,
+  nino,
   "resident-registration": residentRegistration,
   kimlik,
 } as const;
