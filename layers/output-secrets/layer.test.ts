@@ -280,6 +280,32 @@ test("allowed examples pass whole, and only whole", () => {
   }
 });
 
+test("examples that vendors print pass, unless the policy says otherwise; their neighbours do not", () => {
+  const examples = (
+    parse(readFileSync(new URL("./examples.yaml", import.meta.url), "utf8")) as string[][]
+  ).map((parts) => parts.join(""));
+  const strict = compile({ examples: false });
+  const around = (secret: string) =>
+    !secret.endsWith("=")
+      ? [`SECRET_KEY="${secret}"`, `Use ${secret} here`]
+      : secret.length < 40
+        ? [`Authorization: Basic ${secret}`]
+        : [`AccountKey=${secret};`, `account_key: x, api_key: ${secret}`];
+  for (const example of examples) {
+    const units = Array.from({ length: example.length }, (_, i) => i + 1);
+    for (const text of around(example)) {
+      for (const cuts of [[], units]) assert.deepEqual(read(text, cuts).found, [], text);
+    }
+    assert.ok(around(example).some((text) => read(text, [], strict).found.length > 0));
+    const at = example.length - 6;
+    const other = `${example.slice(0, at)}${example[at] === "q" ? "r" : "q"}${example.slice(at + 1)}`;
+    assert.ok(
+      around(other).some((text) => read(text, []).found.length > 0),
+      other,
+    );
+  }
+});
+
 test("configuration: unknown kinds and empty lists are refused, holdMax follows the kinds", () => {
   assert.throws(() => compile({ kinds: { "github-tokn": "flag" } }), /no kind "github-tokn"/);
   assert.throws(

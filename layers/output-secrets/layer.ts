@@ -2,6 +2,8 @@
  * Keeps credentials out of answers, also while they stream: text that may become a secret waits until it is
  * one or is not, and nothing else does. Redacts, blocks or flags, by kind.
  */
+import { readFileSync } from "node:fs";
+import { parse } from "yaml";
 import { z } from "zod";
 import {
   ALLOW,
@@ -15,7 +17,7 @@ import {
 import { automatonFor, KINDS, type Kind } from "./kinds.ts";
 import { type Hit, Scanner } from "./scanner.ts";
 
-/** Examples that vendors print in their documentation. */
+/** Examples that vendors print in their documentation, as they may stand in a policy; the rest is in examples.yaml. */
 const DOCUMENTED = [
   "AKIAIOSFODNN7EXAMPLE",
   "AKIAI44QH8DHBEXAMPLE",
@@ -23,6 +25,11 @@ const DOCUMENTED = [
   "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
   "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY",
 ];
+
+const EXAMPLES: readonly string[] = z
+  .array(z.array(z.string()))
+  .parse(parse(readFileSync(new URL("./examples.yaml", import.meta.url), "utf8")))
+  .map((parts) => parts.join(""));
 
 const ALLOW_CHARS_MAX = 512;
 const SCORE = 0.95;
@@ -39,12 +46,20 @@ const Config = z.strictObject({
     .max(200)
     .default(DOCUMENTED)
     .describe("Secrets that may pass: examples from documentation. Compared whole."),
+  examples: z
+    .boolean()
+    .default(true)
+    .describe("More examples that vendors print may pass, such as jwt.io's (examples.yaml of the layer)."),
 });
 type OutputSecretsConfig = z.infer<typeof Config>;
 type SecretAct = z.infer<typeof Act>;
 
 function kindsOf(config: OutputSecretsConfig): readonly Kind[] {
   return KINDS.filter((kind) => config.kinds[kind.id] !== "off");
+}
+
+function allowedBy({ allow, examples }: OutputSecretsConfig): readonly string[] {
+  return examples ? [...allow, ...EXAMPLES] : allow;
 }
 
 export const outputSecrets = defineLayer<OutputSecretsConfig>({
@@ -57,7 +72,7 @@ export const outputSecrets = defineLayer<OutputSecretsConfig>({
     Math.max(
       0,
       ...kindsOf(config).map((kind) => kind.holdMax),
-      ...config.allow.map((example) => example.length + 3),
+      ...allowedBy(config).map((example) => example.length + 3),
     ),
   compile(config) {
     for (const id of Object.keys(config.kinds)) {
@@ -72,6 +87,7 @@ export const outputSecrets = defineLayer<OutputSecretsConfig>({
     if (kinds.length === 0)
       throw new ConfigProblem("every kind is off; turn the seat off instead", ["kinds"]);
     const automaton = automatonFor(kinds);
+    const allowed = allowedBy(config);
     const acts = new Map<Kind, SecretAct>();
     for (const kind of kinds) {
       const own = config.kinds[kind.id];
@@ -79,7 +95,7 @@ export const outputSecrets = defineLayer<OutputSecretsConfig>({
     }
     return {
       open() {
-        const scanner = new Scanner(automaton, config.allow);
+        const scanner = new Scanner(automaton, allowed);
         return {
           onChunk(delta): Held {
             const hits = scanner.read(delta);
