@@ -2,6 +2,7 @@
 import type { LayerKind } from "../src/layer/index.ts";
 import { auth } from "./auth/layer.ts";
 import { media } from "./media/layer.ts";
+import { outputClassifier } from "./output-classifier/layer.ts";
 import { outputJudge } from "./output-judge/layer.ts";
 import { outputLeak } from "./output-leak/layer.ts";
 import { outputPii } from "./output-pii/layer.ts";
@@ -15,6 +16,7 @@ import { reputation } from "./reputation/layer.ts";
 export const layerKinds: readonly LayerKind[] = [
   auth,
   media,
+  outputClassifier,
   outputJudge,
   outputLeak,
   outputPii,

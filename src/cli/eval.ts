@@ -18,7 +18,8 @@ Scores every row of DIR/*.jsonl[.gz] ({"id","text","label","source"}) and prints
 recall at 1% and 0.1% false positives with 95% intervals.
 
   --model FILE   ${MODEL} unless it is given
-  --json FILE    also write the figures as JSON`;
+  --json FILE    also write the figures as JSON
+  --responses    measure the response model instead; see \`sallyport eval --responses --help\``;
 
 interface Output {
   readonly log: (text: string) => void;
@@ -26,6 +27,8 @@ interface Output {
 }
 
 export async function runEval(args: readonly string[], output: Output = console): Promise<number> {
+  if (args.includes("--responses"))
+    return (await import("./eval-responses.ts")).runEvalResponses(args, output);
   let values: { data?: string; model?: string; json?: string; help?: boolean };
   try {
     ({ values } = parseArgs({

@@ -1,25 +1,33 @@
 /**
  * `sallyport score`: what the shipped prompt defence makes of texts, one JSON line in, one out, in order. It runs the
- * seats of the policy that judge prompts by themselves, so that its word is the gateway's word.
+ * seats of the policy that judge prompts by themselves, so that its word is the gateway's word; with --responses the
+ * seat that judges answers.
  */
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
-import { openScorer } from "./prompt-scorer.ts";
+import { type LineScore, openScorer } from "./prompt-scorer.ts";
+import { openResponseScorer, type ResponseLineScore } from "./response-scorer.ts";
 
-const USAGE = `sallyport score [--config DIR]  < texts.jsonl  > scores.jsonl
+const USAGE = `sallyport score [--responses] [--config DIR]  < texts.jsonl  > scores.jsonl
 
 Reads lines {"id","text"} or {"id","messages":[{"role","content"}]} and writes for each, in order,
 {"id","scores":{"jailbreak","injection","harmful"},"score","act","stage","reasons"}. A line that cannot be read
 gives {"id","error"} and exit code 1 at the end.
 
-  --config DIR   the folder with policy.yaml; "config" unless it is given`;
+  --config DIR   the folder with policy.yaml; "config" unless it is given
+  --responses    judges answers instead, by the policy's output-classifier: reads {"id","prompt","text"} and writes
+                 {"id","scores":{"harmful"},"score","act","stage","reasons"}`;
 
 export async function runScore(args: readonly string[]): Promise<number> {
-  let values: { config?: string; help?: boolean };
+  let values: { config?: string; responses?: boolean; help?: boolean };
   try {
     ({ values } = parseArgs({
       args: [...args],
-      options: { config: { type: "string", default: "config" }, help: { type: "boolean", short: "h" } },
+      options: {
+        config: { type: "string", default: "config" },
+        responses: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
     }));
   } catch (error) {
     console.error(`sallyport score: ${error instanceof Error ? error.message : error}\n\n${USAGE}`);
@@ -29,9 +37,13 @@ export async function runScore(args: readonly string[]): Promise<number> {
     console.log(USAGE);
     return 0;
   }
-  let scorer: Awaited<ReturnType<typeof openScorer>>;
+  let scorer: {
+    readonly scoreLine: (line: string) => Promise<LineScore | ResponseLineScore>;
+    readonly close: () => Promise<void>;
+  };
   try {
-    scorer = await openScorer(values.config ?? "config");
+    const open = values.responses === true ? openResponseScorer : openScorer;
+    scorer = await open(values.config ?? "config");
   } catch (error) {
     console.error(`sallyport score: ${error instanceof Error ? error.message : error}`);
     return 2;

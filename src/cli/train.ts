@@ -30,7 +30,8 @@ with "nc" or "share_alike" are left out). About 15 minutes on two cores.
   --grammar DIR grammars that texts are drawn from; the project's own unless it is given
   --all         also rows whose licence is not clearly free for commercial use: the model is then yours alone
   --seed N      1 unless it is given
-  --estimate    train nothing to keep: hold whole sources out in turn, and print how well they are judged`;
+  --estimate    train nothing to keep: hold whole sources out in turn, and print how well they are judged
+  --responses   train the response model instead; see \`sallyport train --responses --help\``;
 
 const SOURCE_ROWS_MAX = 1200;
 const VERSION = "1";
@@ -41,6 +42,8 @@ interface Output {
 }
 
 export async function runTrain(args: readonly string[], output: Output = console): Promise<number> {
+  if (args.includes("--responses"))
+    return (await import("./train-responses.ts")).runTrainResponses(args, output);
   let values: {
     data?: string;
     out?: string;

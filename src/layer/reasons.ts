@@ -119,6 +119,11 @@ export const REASONS: Readonly<Record<string, ReasonEntry>> = {
     problem: "prompt_blocked",
   },
   "media.malformed": { text: "The request has media that cannot be read.", problem: "prompt_blocked" },
+  "output.classifier.harmful": { text: "The answer looks harmful.", problem: "answer_blocked" },
+  "output.classifier.unsure": {
+    text: "The answer could not be judged for certain now; retry later.",
+    problem: "layer_failed",
+  },
   "output.secret.*": { text: "The answer holds a credential.", problem: "answer_blocked" },
   "output.leak.system-prompt": { text: "The answer repeats its instructions.", problem: "answer_blocked" },
   "output.leak.tool-schema": {
