@@ -25,7 +25,7 @@ const VERSION = "1";
 const USAGE = `sallyport train --responses --data DIR [--out FILE] [--key FILE] [--all] [--seed N]
 
 Trains the response model on DIR/responses ({"id","text","y","part"?,"prompt"?}: y 1 harmful, part not "train": held
-back) and DIR/train, fixes what it costs on DIR/dev, and writes FILE, FILE.sig and FILE.figures.md. About 8 minutes on
+back) and DIR/train, fixes what it costs on DIR/dev, and writes FILE, FILE.sig and FILE.figures.md. About 10 minutes on
 two cores.
 
   --out FILE    where the model goes; ${OUT} unless it is given
