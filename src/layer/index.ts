@@ -2,6 +2,7 @@
 export * from "./condition.ts";
 export * from "./idle.ts";
 export * from "./layer.ts";
+export * from "./portions.ts";
 export * from "./ports.ts";
 export * from "./problems.ts";
 export * from "./reasons.ts";

@@ -4,6 +4,7 @@
  * of its own: whatever it needs comes through `Ports`, named here and implemented in src/ports.
  */
 import type { z } from "zod";
+import type { Portions } from "./portions.ts";
 import type { Counters, Encoder, Exemplars, Identities, Judges, RecentTexts, Reputation } from "./ports.ts";
 import type { Delta, DialectName, Leaf, Operation, Prompt, Usage } from "./text.ts";
 import type { Act, Finding, Held, Verdict } from "./verdict.ts";
@@ -200,6 +201,8 @@ export interface LayerKind<Config = unknown> {
   phasesOf?(config: Config): readonly Phase[];
   /** The most text (UTF-16 units per channel) that `onChunk` may hold back; 0 without `onChunk`. */
   holdMax?(config: Config): number;
+  /** Where `onChunk` judges whole sentences; absent: text is told as it comes. `holdMax` covers what waits for them. */
+  portions?(config: Config): Portions | undefined;
   needs?(config: Config): readonly ArtifactRef[];
   /** Pure and synchronous; throws ConfigProblem with a path into `config`. */
   compile(config: Config, ports: Ports): Layer;

@@ -94,6 +94,8 @@ export interface Delta {
   readonly text: string;
   /** True when the channel gets no more text: a `holdFrom` is then ignored. `text` may be "". */
   readonly final: boolean;
+  /** True where the channel stands still while others speak, and may go on later: nothing should wait for its next word. */
+  readonly rests?: true;
 }
 
 /** Tokens as the upstream counted them; a field is absent where it said nothing. */

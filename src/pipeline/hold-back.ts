@@ -23,9 +23,14 @@ const SPLIT_UNITS_MIN = 64;
 /** The end of a channel at rest leaves unjudged while it is shorter than this; see `EventReading.rests`. */
 const REST_UNITS_MAX = 8;
 
+/** So many events wait behind a sentence that another channel began, and it is judged as far as it came. */
+const STALLED_EVENTS = 64;
+
 /** What the engine needs of a passage. */
 export interface ChunkJudge {
   onChunk(delta: Delta): Await<ChunkOutcome>;
+  /** True where text waits for the end of its sentence: it must hear of a channel that comes to rest. */
+  readonly gathers?: boolean;
 }
 
 export interface HoldBackOptions {
@@ -146,21 +151,62 @@ export class HoldBack {
       }
       if (!this.#apply(channel, segment.channel, outcome, final)) return this.#state;
     }
-    if (held.reading.rests !== undefined) this.#rest(held.reading.rests);
+    const { rests } = held.reading;
+    if (rests === undefined || rests.length === 0) return this.#afterText(held);
+    return this.#tellRests(rests, () => {
+      for (const name of rests) this.#rest(name);
+      return this.#afterText(held);
+    });
+  }
+
+  #afterText(held: HeldEvent): Await<HoldState> {
+    const { closes } = held.reading;
     if (closes.length === 0) return this.#enqueue(held);
     return this.#closeAll(closes, () => this.#enqueue(held));
   }
 
-  /**
-   * Their seats keep their state, so that what goes on there later is judged with what came before. An end of
-   * REST_UNITS_MAX and more goes on waiting: so much in the middle of matching is hardly chance.
-   */
-  #rest(names: readonly Channel[]): void {
-    for (const name of names) {
+  /** What waits on these channels for the end of its sentence is judged as it stands. */
+  #tellRests(names: readonly Channel[], then: () => Await<HoldState>, from = 0): Await<HoldState> {
+    if (this.#options.judge.gathers !== true) return then();
+    for (let i = from; i < names.length; i++) {
+      const name = names[i]!;
       const channel = this.#channels.get(name);
-      if (channel !== undefined && channel.length - channel.held < REST_UNITS_MAX)
-        channel.safe = channel.length;
+      if (channel === undefined || channel.closed || channel.held >= channel.length) continue;
+      const { kind, choice, length } = channel;
+      const delta: Delta = {
+        channel: name,
+        kind,
+        choice,
+        start: length,
+        text: "",
+        final: false,
+        rests: true,
+      };
+      const outcome = this.#options.judge.onChunk(delta);
+      if (outcome instanceof Promise) {
+        return outcome.then((late) =>
+          this.#apply(channel, name, late, false) ? this.#tellRests(names, then, i + 1) : this.#state,
+        );
+      }
+      if (!this.#apply(channel, name, outcome, false)) return this.#state;
     }
+    return then();
+  }
+
+  /**
+   * The seats keep their state, so that what goes on later is judged with what came before. An end of REST_UNITS_MAX
+   * and more goes on waiting: so much in the middle of matching is hardly chance.
+   */
+  #rest(name: Channel): void {
+    const channel = this.#channels.get(name);
+    if (channel !== undefined && channel.length - channel.held < REST_UNITS_MAX)
+      channel.safe = channel.length;
+  }
+
+  /** Channels that hold the queue up while others speak: they may stand still in the middle of a sentence. */
+  #stalled({ reading: { segments } }: HeldEvent): readonly Channel[] {
+    const head = this.#queue[0]!.reading.segments.map(({ channel }) => channel);
+    return head.filter((name) => !segments.some(({ channel }) => channel === name));
   }
 
   #enqueue(held: HeldEvent): Await<HoldState> {
@@ -173,7 +219,11 @@ export class HoldBack {
     this.#drain();
     if (this.#heldUnits > this.heldUnitsPeak) this.heldUnitsPeak = this.#heldUnits;
     if (this.#heldUnits > this.#options.heldUnitsMax) return this.#stop({ state: "overflow" });
-    return OPEN;
+    if (this.#queue.length === 0 || this.#queue.length % STALLED_EVENTS > 0) return OPEN;
+    return this.#tellRests(this.#stalled(held), () => {
+      this.#drain();
+      return OPEN;
+    });
   }
 
   /** Every channel is closed, hence safe: the queue empties and the last event becomes the tail. */

@@ -10,6 +10,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type {
   Act,
   Await,
+  Channel,
   Decided,
   Delta,
   DialectName,
@@ -32,6 +33,7 @@ import type {
 import { ALLOW, compareActs, type Finding, join, NO_STANDING } from "../layer/index.ts";
 import type { SeatRecord } from "../ledger/decision.ts";
 import type { RequestAttributes, Seat, Snapshot } from "../policy/snapshot.ts";
+import type { PortionReader } from "./portions.ts";
 import { SeatRun } from "./seat-run.ts";
 import type { VerdictCache } from "./verdict-cache.ts";
 
@@ -76,6 +78,7 @@ export class Passage implements RequestContext {
   readonly #cache: VerdictCache;
   readonly #runs: SeatRun[];
   #chunkRunsMade: SeatRun[] | undefined;
+  #gathers: boolean | undefined;
   /** The seat whose code runs now, up to its first await. */
   #speaking: SeatRun | undefined;
   /** Of enforcing seats before, in the phase under way. */
@@ -228,7 +231,8 @@ export class Passage implements RequestContext {
     this.#nowMs = undefined;
     for (let i = 0; i < runs.length; i++) {
       const run = runs[i]!;
-      const held = this.#callRaw(run, (watch) => watch.onChunk?.(delta) ?? ALLOW);
+      const held =
+        run.portions === undefined ? this.#tell(run, delta) : this.#portions(run, delta, run.portions);
       if (held instanceof Promise) return this.#chunkLater(delta, i, held, joined, holdFrom);
       if (held === ALLOW) continue;
       const applied = this.#note(run, held);
@@ -256,8 +260,59 @@ export class Passage implements RequestContext {
       holdFrom = Math.min(holdFrom, this.#holdOf(run, held, delta));
       i += 1;
       if (i >= this.#chunkRuns.length) return { verdict: joined, holdFrom };
-      held = await this.#callRaw(this.#chunkRuns[i]!, (watch) => watch.onChunk?.(delta) ?? ALLOW);
+      const next = this.#chunkRuns[i]!;
+      held = await (next.portions === undefined
+        ? this.#tell(next, delta)
+        : this.#portions(next, delta, next.portions));
     }
+  }
+
+  #tell(run: SeatRun, delta: Delta): Await<Held> {
+    return this.#callRaw(run, (watch) => watch.onChunk?.(delta) ?? ALLOW);
+  }
+
+  /** Tells a seat the sentences that this delta ends; what it begins is held until then. */
+  #portions(run: SeatRun, delta: Delta, reader: PortionReader): Await<Held> {
+    if (!reader.isFor(delta.kind)) return this.#tell(run, delta);
+    // Opened first: a seat that is left out, or has nothing to say to this answer, holds nothing.
+    if (run.state === "not_reached" && !this.#ended) {
+      const failure = this.#open(run);
+      if (failure !== undefined) return failure;
+    }
+    if (run.watch?.onChunk === undefined) return ALLOW;
+    return this.#tellPortions(run, delta.channel, reader, reader.take(delta), 0, ALLOW);
+  }
+
+  #tellPortions(
+    run: SeatRun,
+    channel: Channel,
+    reader: PortionReader,
+    portions: readonly Delta[],
+    first: number,
+    before: Verdict,
+  ): Await<Held> {
+    let joined = before;
+    for (let i = first; i < portions.length; i++) {
+      const held = this.#tell(run, portions[i]!);
+      if (held instanceof Promise) {
+        return held.then((late) => {
+          reader.hold(channel, late.holdFrom ?? Number.POSITIVE_INFINITY);
+          return this.#tellPortions(run, channel, reader, portions, i + 1, join(joined, bare(late)));
+        });
+      }
+      reader.hold(channel, held.holdFrom ?? Number.POSITIVE_INFINITY);
+      joined = join(joined, bare(held));
+      if (stops(joined)) break;
+    }
+    // One that failed has said its last word, and that is not "hold".
+    const holdFrom = run.state === "ran" ? reader.holdsFrom(channel) : Number.POSITIVE_INFINITY;
+    return holdFrom === Number.POSITIVE_INFINITY ? joined : { ...joined, holdFrom };
+  }
+
+  /** True when some seat gathers sentences: it must hear of a channel that comes to rest. */
+  get gathers(): boolean {
+    this.#gathers ??= this.#chunkRuns.some(({ portions }) => portions !== undefined);
+    return this.#gathers;
   }
 
   /** What the seats that enforce say of their limits, for the answer's headers; empty once the request has ended. */
@@ -518,6 +573,14 @@ export class Passage implements RequestContext {
     if (held.holdFrom === undefined || delta.final) return Number.POSITIVE_INFINITY;
     return this.#appliesTo(run) ? held.holdFrom : Number.POSITIVE_INFINITY;
   }
+}
+
+/** The verdict without what it holds. */
+function bare(held: Held): Verdict {
+  if (held.holdFrom === undefined) return held;
+  if (held.act === "allow") return ALLOW;
+  const { holdFrom: _, ...verdict } = held;
+  return verdict;
 }
 
 function stops(verdict: Verdict): boolean {

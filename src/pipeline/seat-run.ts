@@ -7,6 +7,7 @@ import type { Act, Finding, Verdict, Watch } from "../layer/index.ts";
 import { ALLOW, compareActs, findingsOf } from "../layer/index.ts";
 import type { SeatRecord, SeatState } from "../ledger/decision.ts";
 import type { Seat } from "../policy/snapshot.ts";
+import { PortionReader } from "./portions.ts";
 
 /** Findings kept for the record, strongest first; a hostile text can match thousands of times. */
 const FINDINGS_MAX = 16;
@@ -25,9 +26,12 @@ export class SeatRun {
   /** What a failed seat threw; for the log. */
   error: unknown = undefined;
   findings: Finding[] = [];
+  /** Where the seat judges an answer by whole sentences. */
+  readonly portions: PortionReader | undefined;
 
   constructor(seat: Seat) {
     this.seat = seat;
+    this.portions = seat.portions === undefined ? undefined : new PortionReader(seat.portions);
   }
 
   /** Notes what the seat said and answers what of it counts. */

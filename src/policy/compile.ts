@@ -254,6 +254,7 @@ class Compilation {
         config,
         phases,
         holdMax: kind.holdMax?.(config) ?? 0,
+        portions: kind.portions?.(config),
         fingerprint,
       };
     } catch (error) {

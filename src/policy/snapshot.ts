@@ -2,7 +2,7 @@
  * The compiled policy: what the pipeline runs. A snapshot is immutable; a request pins one for its whole
  * life, and a change of policy swaps the reference for the next request.
  */
-import type { Layer, LayerKind } from "../layer/index.ts";
+import type { Layer, LayerKind, Portions } from "../layer/index.ts";
 
 export type Mode = "off" | "shadow" | "enforce";
 
@@ -49,6 +49,8 @@ export interface Seat {
   readonly phases: LayerKind["phases"];
   /** UTF-16 units per channel that the seat may hold back. */
   readonly holdMax: number;
+  /** Set where the seat judges whole sentences: the runner gathers and holds them. */
+  readonly portions?: Portions | undefined;
   /** Hash of kind, configuration and artifacts: equal fingerprints judge alike, so cached verdicts carry over. */
   readonly fingerprint: string;
 }
