@@ -13,6 +13,7 @@ import { openUpstreams } from "./http/upstream-open.ts";
 import type { UpstreamStats } from "./http/upstream-set.ts";
 import { ENTITY_KINDS, type Entity, type LayerKind } from "./layer/index.ts";
 import { openSpool } from "./ledger/spool.ts";
+import { HeldBudget } from "./pipeline/held-budget.ts";
 import { VerdictCache } from "./pipeline/verdict-cache.ts";
 import type { GatewayConfig } from "./policy/gateway-file.ts";
 import { formatProblems } from "./policy/problems.ts";
@@ -175,12 +176,14 @@ export async function openSallyport(options: SallyportOptions) {
 
   // What each exchange may reach, and nothing more.
   const cache = new VerdictCache({ entriesMax: limits.verdictCacheEntries });
+  const held = new HeldBudget({ bytesMax: limits.holdTotalBytesMax });
   const services: Services = {
     limits,
     timeouts,
     dialects: { openai, anthropic },
     upstreams,
     cache,
+    held,
     observer: openObserver({ metrics, tracing, log }),
     current: () => policy.current(),
     pin: () => policy.pin(),
@@ -235,6 +238,8 @@ export async function openSallyport(options: SallyportOptions) {
   // Figures that are looked up when metrics are scraped, and cost nothing before.
   metrics.read("connections", () => gateway.connections);
   metrics.read("running", () => gateway.active);
+  metrics.read("heldNow", () => held.bytes);
+  metrics.read("heldPeak", () => held.bytesPeak);
   metrics.read("spoolRecords", () => spool.stats().appended);
   metrics.read("spoolDropped", () => spool.stats().dropped);
   metrics.read("spoolSegmentsDropped", () => spool.stats().segmentsDropped);
@@ -301,6 +306,7 @@ export async function openSallyport(options: SallyportOptions) {
     counters,
     upstreams,
     spool,
+    held,
     /** Refuses new requests, lets running ones end within the grace time, then closes what was opened, last first. */
     async close(graceMs: number = timeouts.drainMs): Promise<void> {
       state.draining = true;

@@ -34,6 +34,7 @@ export function standInParts(weather: Weather = { isAway: false }): AdminParts {
         passThrough: [],
         unknownFields: "scan",
         unknownEvents: "scan",
+        holdFull: "fail",
         redaction: "[redacted]",
       }),
       status: () => ({

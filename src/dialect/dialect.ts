@@ -65,9 +65,10 @@ export interface AnswerStream {
    * Events that end the answer properly when the gateway stops it: for its content (`content_filter`, `refusal`),
    * or at a usage limit (`length`, `max_tokens`), as the vendor itself ends an answer that reached its maximum.
    * `unsent`: readings whose events never left, oldest first; what they opened is then not closed. Without it,
-   * everything that was read counts as sent.
+   * everything that was read counts as sent. `words`: the public reason and the reference to quote, told where the
+   * dialect has a place for it; it is for `filter` alone, as a limit explains itself.
    */
-  ending(unsent?: readonly EventReading[], why?: StopCause): readonly SseEvent[];
+  ending(unsent?: readonly EventReading[], why?: StopCause, words?: string): readonly SseEvent[];
   /** Events that end it with an error after the head was sent. */
   failure(problem: PublicProblem): readonly SseEvent[];
 }
@@ -79,8 +80,8 @@ export interface AnswerReading {
   /** False when the body has fields that the dialect does not model (their strings are segments of kind `other`). */
   readonly modelled: boolean;
   rewrite(texts: readonly string[]): string;
-  /** The same answer with its content withheld and the dialect's finish reason for that; undefined where the shape has none. */
-  withheld(): string | undefined;
+  /** The same answer with its content withheld and the dialect's finish reason for that; undefined where the shape has none. `words` as for `ending`. */
+  withheld(words?: string): string | undefined;
 }
 
 /** What of a problem the caller may see. The table is src/http/problems.ts. */

@@ -12,6 +12,7 @@ import {
   type Await,
   type Cause,
   type Delta,
+  PROBLEMS,
   type Problem,
   type ProblemCode,
   type Prompt,
@@ -22,7 +23,7 @@ import {
 import type { Decision } from "../ledger/decision.ts";
 import { HoldBack } from "../pipeline/hold-back.ts";
 import { type ChunkOutcome, Passage } from "../pipeline/passage.ts";
-import { redactPrompt, withRedactions } from "../pipeline/whole-text.ts";
+import { type Blocked, redactPrompt, withRedactions } from "../pipeline/whole-text.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { admitJson, replaceStrings } from "../wire/json-admission.ts";
 import { readAnswerJson } from "../wire/json-answer.ts";
@@ -326,6 +327,7 @@ export class Exchange implements Member {
       eventBytesMax: limits.eventBytesMax,
       bytesMax: limits.answerBytesMax,
       depthMax: limits.bodyDepthMax,
+      account: this.#services.held.open(),
       onOutcome: (outcome) => this.#onStreamOutcome(outcome),
       onFirstByte: () => this.#markFirstByte(),
     });
@@ -354,8 +356,17 @@ export class Exchange implements Member {
       }
       case "blocked": {
         const isCut = refusalOf(outcome.verdict).code === "answer_cut";
-        const ending = stream.ending(outcome.unsent, isCut ? "length" : "filter");
+        const words = this.#wordsOn(outcome.verdict);
+        if (!isCut && this.#snapshot.answerBlocked === "fail")
+          return this.#fail(problem("answer_refused", { message: words }));
+        const ending = stream.ending(outcome.unsent, isCut ? "length" : "filter", words);
         this.#conclude(isCut ? "answer_cut" : "answer_blocked", this.#reply.tailOf(ending));
+        this.#abortUpstream();
+        return;
+      }
+      case "full": {
+        if (this.#snapshot.holdFull !== "end") return this.#fail(problem(outcome.code));
+        this.#conclude(outcome.code, this.#reply.tailOf(stream.ending(outcome.unsent, "length")));
         this.#abortUpstream();
         return;
       }
@@ -385,9 +396,11 @@ export class Exchange implements Member {
     }
     const judged = await this.#judgeWhole(reading);
     if (this.#concluded) return;
-    if (judged === "blocked") {
-      const withheld = status < 300 ? reading.withheld() : undefined;
-      if (withheld === undefined) return this.#fail(problem("answer_refused"));
+    if (judged !== undefined && "blocked" in judged) {
+      const words = this.#wordsOn(judged.blocked);
+      const isEnded = status < 300 && this.#snapshot.answerBlocked !== "fail";
+      const withheld = isEnded ? reading.withheld(words) : undefined;
+      if (withheld === undefined) return this.#fail(problem("answer_refused", { message: words }));
       return this.#conclude("answer_blocked", this.#reply.whole(status, withheld, this.#withQuotas(headers)));
     }
     const cause: Cause = status < 300 ? "complete" : "upstream_error";
@@ -397,9 +410,15 @@ export class Exchange implements Member {
   }
 
   /** Undefined: nothing to change. */
-  #judgeWhole(reading: AnswerReading): Await<readonly string[] | "blocked" | undefined> {
+  #judgeWhole(reading: AnswerReading): Await<readonly string[] | Blocked | undefined> {
     if (!this.#passage.judgesAnswers) return undefined;
     return withRedactions(reading.segments, this.#passage, this.#snapshot.redaction);
+  }
+
+  /** Why an answer is withheld, as its reader may know it, and what to quote when asking about it. */
+  #wordsOn(verdict: Verdict): string {
+    const { code, message = PROBLEMS[code].text } = refusalOf(verdict);
+    return `${message} Reference: ${this.#id}.`;
   }
 
   /** Our own limits in the answer's headers; then the upstream's, which are not the caller's, stay behind. */

@@ -2,6 +2,7 @@
 import type { Dialect } from "../dialect/dialect.ts";
 import type { DialectName } from "../layer/index.ts";
 import type { Decision } from "../ledger/decision.ts";
+import type { HeldBudget } from "../pipeline/held-budget.ts";
 import type { VerdictCache } from "../pipeline/verdict-cache.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { UpstreamSet } from "./upstream-set.ts";
@@ -56,6 +57,8 @@ export interface Services {
   readonly dialects: Readonly<Record<DialectName, Dialect>>;
   readonly upstreams: Readonly<Partial<Record<DialectName, UpstreamSet>>>;
   readonly cache: VerdictCache;
+  /** What all streams together may keep in memory. */
+  readonly held: HeldBudget;
   readonly observer: Observer;
   /** The snapshot that is served now, for a look that outlives nothing. */
   current(): Snapshot;

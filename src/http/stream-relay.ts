@@ -6,6 +6,7 @@
 import type { ServerResponse } from "node:http";
 import type { EventReading, SseEvent } from "../dialect/dialect.ts";
 import type { ProblemCode, Verdict } from "../layer/index.ts";
+import type { HeldAccount } from "../pipeline/held-budget.ts";
 import type { HoldBack, HoldState } from "../pipeline/hold-back.ts";
 import { readAnswerJson } from "../wire/json-answer.ts";
 import { SseDecoder, SseFault } from "../wire/sse.ts";
@@ -22,6 +23,12 @@ export interface Valve {
 export type StreamOutcome =
   | { readonly kind: "ended"; readonly tail: string; readonly upstreamError?: string }
   | { readonly kind: "blocked"; readonly verdict: Verdict; readonly unsent: readonly EventReading[] }
+  /** Too much would be held: `unsent` as for `blocked`. */
+  | {
+      readonly kind: "full";
+      readonly code: "hold_overflow" | "hold_exhausted";
+      readonly unsent: readonly EventReading[];
+    }
   | { readonly kind: "failed"; readonly code: ProblemCode };
 
 export interface StreamRelayOptions {
@@ -30,6 +37,8 @@ export interface StreamRelayOptions {
   readonly bytesMax: number;
   /** Nesting of an event's JSON. */
   readonly depthMax: number;
+  /** This stream's part of what all streams may keep. */
+  readonly account: HeldAccount;
   /** Called once, with everything released before it already written. */
   readonly onOutcome: (outcome: StreamOutcome) => void;
   /** Called at the first byte of text that leaves. */
@@ -108,6 +117,7 @@ export class StreamRelay {
   stop(): void {
     this.#done = true;
     this.#events.length = 0;
+    this.#options.account.keep(0);
     this.#options.response.off("drain", this.#onDrain);
   }
 
@@ -124,8 +134,19 @@ export class StreamRelay {
 
   readonly #onDrain = (): void => {
     this.#clientFull = false;
+    this.#keep();
     this.#setValve();
   };
+
+  /** Says what this stream keeps in memory now; ends it where all together may not keep so much. */
+  #keep(): void {
+    const { response, account } = this.#options;
+    const holdBack = this.#holdBack!;
+    let bytes = holdBack.heldUnits + this.#decoder.waitingBytes + response.writableLength;
+    for (let i = this.#next; i < this.#events.length; i++) bytes += this.#events[i]!.data.length;
+    if (!account.keep(bytes))
+      this.#settle({ kind: "full", code: "hold_exhausted", unsent: holdBack.giveUp() });
+  }
 
   #fault(error: unknown): void {
     if (this.#done) return;
@@ -158,6 +179,7 @@ export class StreamRelay {
       }
     }
     this.#flush();
+    this.#keep();
     this.#setValve();
   }
 
@@ -193,7 +215,7 @@ export class StreamRelay {
         this.#settle({ kind: "blocked", verdict: state.verdict, unsent: state.unsent });
         return;
       case "overflow":
-        this.#settle({ kind: "failed", code: "hold_overflow" });
+        this.#settle({ kind: "full", code: "hold_overflow", unsent: state.unsent });
         return;
       case "unknown_event":
         this.#settle({ kind: "failed", code: "upstream_event_unknown" });
@@ -228,7 +250,7 @@ export class StreamRelay {
 
   #setValve(): void {
     const paused = this.#clientFull || this.#judging;
-    if (paused === this.#paused) return;
+    if (paused === this.#paused || this.#done) return;
     this.#paused = paused;
     if (paused) this.#valve?.pause();
     else this.#valve?.resume();

@@ -135,6 +135,11 @@ export const PROBLEMS = {
     source: "gateway",
     text: "The answer could not be judged within the memory allowed.",
   },
+  hold_exhausted: {
+    status: 503,
+    source: "gateway",
+    text: "The gateway has no room to judge this answer now; retry later.",
+  },
   connections_exhausted: {
     status: 503,
     source: "gateway",

@@ -51,7 +51,7 @@ export type HoldState =
   | { readonly state: "ended"; readonly tail: string; readonly upstreamError?: string }
   /** `unsent`: what was read and never left, oldest first; the dialect's ending must not close what it opened. */
   | { readonly state: "blocked"; readonly verdict: Verdict; readonly unsent: readonly EventReading[] }
-  | { readonly state: "overflow" }
+  | { readonly state: "overflow"; readonly unsent: readonly EventReading[] }
   | { readonly state: "unknown_event" };
 
 const OPEN: HoldState = Object.freeze({ state: "open" });
@@ -124,6 +124,13 @@ export class HoldBack {
       this.#drain();
       return OPEN;
     });
+  }
+
+  /** Ends the answer from outside; what is held never leaves. Gives what was read and did not leave. */
+  giveUp(): readonly EventReading[] {
+    const unsent = this.#unsent();
+    this.#stop({ state: "overflow", unsent });
+    return unsent;
   }
 
   #judgeFrom(held: HeldEvent, from: number): Await<HoldState> {
@@ -218,7 +225,8 @@ export class HoldBack {
     this.#heldUnits += weightOf(held);
     this.#drain();
     if (this.#heldUnits > this.heldUnitsPeak) this.heldUnitsPeak = this.#heldUnits;
-    if (this.#heldUnits > this.#options.heldUnitsMax) return this.#stop({ state: "overflow" });
+    if (this.#heldUnits > this.#options.heldUnitsMax)
+      return this.#stop({ state: "overflow", unsent: this.#unsent() });
     if (this.#queue.length === 0 || this.#queue.length % STALLED_EVENTS > 0) return OPEN;
     return this.#tellRests(this.#stalled(held), () => {
       this.#drain();

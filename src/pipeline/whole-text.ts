@@ -9,12 +9,17 @@ import type { ChunkJudge } from "./hold-back.ts";
 import type { ChunkOutcome } from "./passage.ts";
 import { Redactions } from "./redaction.ts";
 
-/** Texts with redactions applied; "blocked" when a seat stops the answer; undefined when nothing changes. */
+/** A seat stops the answer. */
+export interface Blocked {
+  readonly blocked: Verdict;
+}
+
+/** Texts with redactions applied; undefined when nothing changes. */
 export function withRedactions(
   segments: readonly Segment[],
   judge: ChunkJudge,
   redaction: string,
-): Await<readonly string[] | "blocked" | undefined> {
+): Await<readonly string[] | Blocked | undefined> {
   const texts: string[] = [];
   let changed = false;
   const take = (segment: Segment, { verdict }: ChunkOutcome): boolean => {
@@ -32,14 +37,14 @@ export function withRedactions(
     texts.push(seen);
     return true;
   };
-  const from = (first: number): Await<readonly string[] | "blocked" | undefined> => {
+  const from = (first: number): Await<readonly string[] | Blocked | undefined> => {
     for (let i = first; i < segments.length; i++) {
       const segment = segments[i]!;
       const outcome = judge.onChunk(whole(segment));
       if (outcome instanceof Promise) {
-        return outcome.then((late) => (take(segment, late) ? from(i + 1) : "blocked"));
+        return outcome.then((late) => (take(segment, late) ? from(i + 1) : { blocked: late.verdict }));
       }
-      if (!take(segment, outcome)) return "blocked";
+      if (!take(segment, outcome)) return { blocked: outcome.verdict };
     }
     return changed ? texts : undefined;
   };

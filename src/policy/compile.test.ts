@@ -87,6 +87,7 @@ test("a good policy becomes a snapshot with every default", async () => {
       config: { act: "flag", packs: ["packs/two.yaml", "packs/one.yaml"], words: ["a", "b"] },
       phases: ["onPrompt"],
       holdMax: 0,
+      portions: undefined,
       layer: undefined,
       when: undefined,
       fingerprint: undefined,

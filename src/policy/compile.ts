@@ -100,7 +100,8 @@ class Compilation {
       for (const layer of this.#fresh) await disposeQuietly(layer);
       return { ok: false, problems: tidyProblems(this.#problems) };
     }
-    const { routes, passThrough, unknownFields, unknownEvents, redaction } = checked.value;
+    const { routes, passThrough, unknownFields, unknownEvents, answerBlocked, holdFull, redaction } =
+      checked.value;
     const bundle = bundleOf(this.#options.file.content, this.#artifacts);
     const snapshot: Snapshot = {
       revision: bundle.hash.slice(0, 12),
@@ -109,6 +110,8 @@ class Compilation {
       passThrough,
       unknownFields,
       unknownEvents,
+      answerBlocked,
+      holdFull,
       redaction,
     };
     return { ok: true, snapshot, bundle, seatsOff: this.#seatsOff };

@@ -175,6 +175,10 @@ export const gatewaySchema = z.strictObject({
         MiB,
         "Bytes of one stream that are held back for its layers; more ends the answer.",
       ),
+      holdTotalBytesMax: bytes(
+        256 * MiB,
+        "Bytes that all streams together keep: held back, begun and not ended, written and not taken. A stream that needs more ends.",
+      ),
       verdictCacheEntries: z
         .int()
         .min(0)

@@ -122,6 +122,18 @@ export const policySchema = z.strictObject({
     .describe(
       "A streamed event that the gateway does not model. scan: judged as text. cut: the answer ends there.",
     ),
+  answerBlocked: z
+    .enum(["end", "fail"])
+    .default("end")
+    .describe(
+      "An answer that a layer blocks. end: it ends as the vendor's own content filter ends one, which SDKs read as an answer. fail: with an error, which SDKs throw. Both say why and which reference to quote.",
+    ),
+  holdFull: z
+    .enum(["fail", "end"])
+    .default("fail")
+    .describe(
+      "A streamed answer of which more would be held back than may be (limits.holdBytesMax, holdTotalBytesMax). fail: it ends with an error. end: it ends as at a token limit, with what was judged. What is held is never released.",
+    ),
   redaction: z
     .string()
     .max(200)

@@ -73,6 +73,10 @@ export interface Snapshot {
   readonly unknownFields: "scan" | "refuse";
   /** `scan`: judged as text of channel kind `other`; `cut`: the answer ends with `upstream_event_unknown`. */
   readonly unknownEvents: "scan" | "cut";
+  /** A blocked answer: `end` (or absent): as the vendor's content filter ends one; `fail`: an error. */
+  readonly answerBlocked?: "end" | "fail";
+  /** A stream that would hold too much: `fail` (or absent): an error; `end`: as at a token limit. Nothing held is released. */
+  readonly holdFull?: "fail" | "end";
   /** What redacted text becomes; "{kind}" is replaced by the last part of the reason. */
   readonly redaction: string;
 }

@@ -161,6 +161,22 @@ export const METRICS = {
     labels: { dialect: DIALECTS },
     buckets: [0, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576],
   },
+  heldNow: {
+    name: "sallyport_held_bytes",
+    type: "gauge",
+    unit: "bytes",
+    help: "How much do all streams together keep now: held back, begun and not ended, written and not taken?",
+    labels: {},
+    isRead: true,
+  },
+  heldPeak: {
+    name: "sallyport_held_bytes_peak",
+    type: "gauge",
+    unit: "bytes",
+    help: "How much was that at most since the start? Near limits.holdTotalBytesMax, answers end as hold_exhausted.",
+    labels: {},
+    isRead: true,
+  },
   connections: {
     name: "sallyport_connections_open",
     type: "gauge",

@@ -68,6 +68,11 @@ export class SseDecoder {
     if (cut < bytes.length) this.#keep(cut === 0 ? bytes : bytes.subarray(cut));
   }
 
+  /** What is kept of an event whose end has not come. */
+  get waitingBytes(): number {
+    return this.#tailBytes + this.#eventBytes;
+  }
+
   /** Tells whether the stream ended between events; what is left of an unfinished one is dropped. */
   end(): "clean" | "unterminated" {
     return this.#tailBytes === 0 && this.#data === undefined && this.#event === "" ? "clean" : "unterminated";

@@ -125,18 +125,20 @@ export function readAnswer(operation: Operation, body: Json): AnswerReading {
     modelled: text.modelled,
     ...(usage === undefined ? {} : { usage }),
     rewrite: (texts) => text.rewrite(texts),
-    withheld: () => (operation === "messages" && isObject(body) ? withhold(body) : undefined),
+    withheld: (words) => (operation === "messages" && isObject(body) ? withhold(body, words) : undefined),
   };
 }
 
-export const REFUSED = {
-  stop_reason: "refusal",
-  stop_sequence: null,
-  stop_details: { type: "refusal", category: null, explanation: null },
-} as const;
+export function refused(explanation: string | null): JsonObject {
+  return {
+    stop_reason: "refusal",
+    stop_sequence: null,
+    stop_details: { type: "refusal", category: null, explanation },
+  };
+}
 
 /** Only what no layer judges is kept: ids and counts. */
-function withhold(message: JsonObject): string | undefined {
+function withhold(message: JsonObject, words: string | null = null): string | undefined {
   if (message["type"] !== "message") return undefined;
   const { id, model, usage } = message;
   const counts = Object.entries(isObject(usage) ? usage : {}).filter(
@@ -148,7 +150,7 @@ function withhold(message: JsonObject): string | undefined {
     role: "assistant",
     model,
     content: [],
-    ...REFUSED,
+    ...refused(words),
     usage: { input_tokens: 0, output_tokens: 0, ...Object.fromEntries(counts) },
   });
 }

@@ -26,7 +26,7 @@ import {
   ERROR_FIELDS,
   isObject,
   MESSAGE_FIELDS,
-  REFUSED,
+  refused,
   STOP,
   USAGE,
   usageOf,
@@ -139,16 +139,14 @@ export class MessageStream implements AnswerStream {
       : this.#misnamed(event, reading, String(type));
   }
 
-  ending(unsent?: readonly EventReading[], why: StopCause = "filter"): readonly SseEvent[] {
+  ending(unsent?: readonly EventReading[], why: StopCause = "filter", words?: string): readonly SseEvent[] {
     if (this.#ended) return [];
     this.#ended = true;
     // Only this class makes readings of this stream.
     const cut = (unsent?.[0] as Placed | undefined)?.ordinal ?? NEVER;
     const open = [...this.#spans].filter(([, span]) => span.openedAt < cut && span.closedAt >= cut);
     const { inputTokens, outputTokens = 0 } = this.#usage ?? {};
-    const explanation = PROBLEMS.answer_blocked.text;
-    const stop =
-      why === "filter" ? { ...REFUSED, stop_details: { ...REFUSED.stop_details, explanation } } : AT_MAXIMUM;
+    const stop = why === "filter" ? refused(words ?? PROBLEMS.answer_blocked.text) : AT_MAXIMUM;
     return [
       ...(this.#startedAt < cut ? [] : [START]),
       ...open

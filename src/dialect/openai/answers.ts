@@ -6,7 +6,7 @@ import type { Operation } from "../../layer/index.ts";
 import type { AnswerReading, AnswerStream, EventReading, Json, JsonObject } from "../dialect.ts";
 import { Unmodelled } from "../unmodelled.ts";
 import type { ChunkOperation } from "./choices.ts";
-import { ChunkStream } from "./chunks.ts";
+import { ChunkStream, toldWhy } from "./chunks.ts";
 import { errorBody } from "./errors.ts";
 import { ERROR, PLAIN_ANSWERS } from "./fields.ts";
 import { Gather } from "./gather.ts";
@@ -43,12 +43,12 @@ export function readAnswer(operation: Operation, body: Json): AnswerReading {
     return readPlain(ERROR_ONLY, body);
   if (isObject(body) && (operation === "chat" || operation === "completions")) {
     const { reading, foreign } = new ChunkStream(operation, true).readWhole(body);
-    return answer(reading, !foreign, () => withheldChunk(operation, body));
+    return answer(reading, !foreign, (words) => withheldChunk(operation, body, words));
   }
   if (isObject(body) && operation === "responses") {
     const { reading, foreign } = new ResponseStream().readWhole(body);
-    return answer(reading, !foreign, () => {
-      const response = incomplete(minimalResponse(body));
+    return answer(reading, !foreign, (words) => {
+      const response = incomplete(minimalResponse(body), "filter", words);
       return JSON.stringify({ ...response, usage: numbersOnly(body["usage"]) ?? null });
     });
   }
@@ -82,7 +82,7 @@ class PlainReading extends Reading {
   }
 }
 
-function answer(reading: Reading, modelled: boolean, withheld: () => string | undefined): AnswerReading {
+function answer(reading: Reading, modelled: boolean, withheld: AnswerReading["withheld"]): AnswerReading {
   const { usage } = reading;
   return {
     segments: reading.segments,
@@ -93,14 +93,14 @@ function answer(reading: Reading, modelled: boolean, withheld: () => string | un
   };
 }
 
-function withheldChunk(operation: ChunkOperation, body: JsonObject): string | undefined {
+function withheldChunk(operation: ChunkOperation, body: JsonObject, words?: string): string | undefined {
   const list = body["choices"];
   if (!Array.isArray(list)) return undefined;
   const chat = operation === "chat";
   const choices = list.map((choice, i): JsonObject => {
     const index = isObject(choice) && typeof choice["index"] === "number" ? choice["index"] : i;
     const content = chat ? { message: { role: "assistant", content: null, refusal: null } } : { text: "" };
-    return { index, ...content, logprobs: null, finish_reason: "content_filter" };
+    return { index, ...content, logprobs: null, finish_reason: "content_filter", ...toldWhy(words) };
   });
   return JSON.stringify({
     id: body["id"],

@@ -142,7 +142,7 @@ export class ChunkStream implements AnswerStream {
     reading.usage = usageOf(value["prompt_tokens"], value["completion_tokens"]);
   }
 
-  ending(unsent?: readonly EventReading[], why: StopCause = "filter"): readonly SseEvent[] {
+  ending(unsent?: readonly EventReading[], why: StopCause = "filter", words?: string): readonly SseEvent[] {
     const reason = why === "filter" ? "content_filter" : why;
     const cut = firstUnsent(unsent);
     const known = this.head !== undefined && this.head.ordinal < cut ? this.head : undefined;
@@ -155,7 +155,8 @@ export class ChunkStream implements AnswerStream {
     };
     const event = (index: number, delta: JsonObject, finish: string | null): SseEvent => {
       const text = chat ? { delta } : { text: "" };
-      const choices = [{ index, ...text, logprobs: null, finish_reason: finish }];
+      const told = finish === "content_filter" ? toldWhy(words) : {};
+      const choices = [{ index, ...text, logprobs: null, finish_reason: finish, ...told }];
       return { event: "", data: JSON.stringify({ ...head, choices }) };
     };
     const events: SseEvent[] = [];
@@ -171,6 +172,13 @@ export class ChunkStream implements AnswerStream {
   failure(problem: PublicProblem): readonly SseEvent[] {
     return [{ event: "", data: errorBody(problem) }];
   }
+}
+
+/** Why a choice was withheld, in the member that Azure's API has for what its filter says. SDKs hand it through. */
+export function toldWhy(words: string | undefined): JsonObject {
+  return words === undefined
+    ? {}
+    : { content_filter_result: { error: { code: "answer_blocked", message: words } } };
 }
 
 export function usageOf(input: Json | undefined, output: Json | undefined): Usage {

@@ -85,7 +85,7 @@ export class ResponseOutline {
     return this.sequence + 1;
   }
 
-  ending(cut: number, why: StopCause = "filter"): readonly SseEvent[] {
+  ending(cut: number, why: StopCause = "filter", words?: string): readonly SseEvent[] {
     const events: SseEvent[] = [];
     const next = this.nextSequence();
     const send = (type: string, members: JsonObject): void => {
@@ -108,7 +108,7 @@ export class ResponseOutline {
         item: { id: item.id, type: item.type, status: "incomplete", ...empty },
       });
     }
-    send("response.incomplete", { response: incomplete(response, why) });
+    send("response.incomplete", { response: incomplete(response, why, words) });
     return events;
   }
 
@@ -188,7 +188,10 @@ export function minimalResponse(response: JsonObject): JsonObject {
 }
 
 /** The same, ended before its time. */
-export function incomplete(response: JsonObject, why: StopCause = "filter"): JsonObject {
-  const reason = why === "filter" ? "content_filter" : "max_output_tokens";
-  return { ...response, status: "incomplete", incomplete_details: { reason }, output: [] };
+export function incomplete(response: JsonObject, why: StopCause = "filter", words?: string): JsonObject {
+  const details: JsonObject =
+    why === "length"
+      ? { reason: "max_output_tokens" }
+      : { reason: "content_filter", ...(words === undefined ? {} : { message: words }) };
+  return { ...response, status: "incomplete", incomplete_details: details, output: [] };
 }

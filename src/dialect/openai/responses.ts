@@ -145,8 +145,8 @@ export class ResponseStream implements AnswerStream {
     if (isObject(root)) this.outline.restate(reading.ordinal, root);
   }
 
-  ending(unsent?: readonly EventReading[], why?: StopCause): readonly SseEvent[] {
-    return this.outline.ending(firstUnsent(unsent), why);
+  ending(unsent?: readonly EventReading[], why?: StopCause, words?: string): readonly SseEvent[] {
+    return this.outline.ending(firstUnsent(unsent), why, words);
   }
 
   failure(problem: PublicProblem): readonly SseEvent[] {
