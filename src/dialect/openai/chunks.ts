@@ -60,6 +60,9 @@ export class ChunkStream implements AnswerStream {
       if (event.event !== "") this.strays.tell(reading, event.event, undefined, "event");
     }
     this.chunk(reading, root);
+    // Whatever it is, no chunk: its members are told as those of one, and the policy may cut it.
+    if (root["choices"] === undefined && root["error"] === undefined && root["usage"] === undefined)
+      reading.modelled = false;
     if (event.event === "error" && reading.upstreamError === undefined) {
       reading.upstreamError = errorText(root);
       reading.terminal = true;
