@@ -116,7 +116,7 @@ export const SUITES: readonly Suite[] = [
   },
   {
     name: "streams",
-    variants: VARIANTS,
+    variants: [...VARIANTS, "sallyport-output"],
     workloads: [
       {
         name: "200 events, 8 connections",
@@ -145,6 +145,20 @@ export const SUITES: readonly Suite[] = [
         variant: "sallyport-four",
         figure: "addedStreamFirstByteP50Ms",
         limit: 1,
+        strict: true,
+      },
+      {
+        bar: "CPU per streamed event, every layer on answers, against http-proxy",
+        variant: "sallyport-output",
+        figure: "cpuMicrosPerEvent",
+        against: "http-proxy",
+        limit: 3,
+      },
+      {
+        bar: "added first text at p50, ms, every layer on answers",
+        variant: "sallyport-output",
+        figure: "addedStreamFirstByteP50Ms",
+        limit: 2,
         strict: true,
       },
     ],

@@ -53,6 +53,7 @@ export const VARIANTS: Readonly<Record<string, Variant>> = {
     startSallyport(place, (policy) =>
       benchPolicy(policy, ["auth", "rate-limit", "prompt-rules", "output-secrets"]),
     ),
+  "sallyport-output": (place) => startSallyport(place, outputPolicy),
   "sallyport-prompt": (place) =>
     startSallyport(place, (policy) => benchPolicy(policy, ["prompt-rules", "prompt-classifier"])),
   "sallyport-limits": (place) => startSallyport(place, limitsPolicy),
@@ -207,6 +208,17 @@ function unreachable(config: BenchSeat["with"]) {
       return { ...limit, limit: limit.of === "spend" ? DOLLARS_OUT_OF_REACH : OUT_OF_REACH };
     }),
   };
+}
+
+/** The shipped policy's routes with every layer that searches answers, and nothing else. */
+function outputPolicy(policy: string): string {
+  const document = parseDocument(policy);
+  const kinds = ["output-secrets", "output-pii", "output-leak"];
+  document.set(
+    "seats",
+    kinds.map((kind) => ({ id: kind, use: kind })),
+  );
+  return document.toString();
 }
 
 /** The shipped policy's routes with the first gate alone: who calls, how they stand, and four limits. */
