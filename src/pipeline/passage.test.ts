@@ -399,6 +399,69 @@ describe("passage", () => {
     );
   });
 
+  it("lets an answer pass a shadow that thinks; it hears the rest in order, and its record waits", async () => {
+    const heard: string[] = [];
+    const answers: ((verdict: Verdict) => void)[] = [];
+    const slow: Watch = {
+      onChunk({ text }) {
+        heard.push(text);
+        return new Promise((resolve) => answers.push(resolve));
+      },
+      onEnd() {
+        heard.push("end");
+        return ALLOW;
+      },
+    };
+    const passage = passageOf([
+      seatOf(slow, { id: "shadow", mode: "shadow", timeoutMs: 5_000 }),
+      seatOf({ onChunk: () => ALLOW }, { id: "live" }),
+    ]);
+    for (const [i, text] of ["one", "two", "three"].entries()) {
+      const outcome = passage.onChunk(delta(text, i));
+      assert.ok(!(outcome instanceof Promise), text);
+      assert.equal(outcome.holdFrom, Number.POSITIVE_INFINITY);
+    }
+    assert.deepEqual(heard, ["one"]);
+    const ended = passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: true });
+    for (const verdict of [ALLOW, BLOCK, ALLOW]) {
+      answers.shift()!(verdict);
+      await new Promise(setImmediate);
+    }
+    await ended;
+    assert.deepEqual(heard, ["one", "two", "three", "end"]);
+    assert.deepEqual(
+      passage.records().map(({ seat, state, would, applied }) => [seat, state, would, applied]),
+      [
+        ["shadow", "ran", "block", "allow"],
+        ["live", "ran", "allow", "allow"],
+      ],
+    );
+  });
+
+  it("a shadow that falls further behind than may wait has timed out", async () => {
+    let answer: (verdict: Verdict) => void = () => {};
+    const passage = passageOf([
+      seatOf(
+        {
+          onChunk: () =>
+            new Promise((resolve) => {
+              answer = resolve;
+            }),
+        },
+        { id: "shadow", mode: "shadow", timeoutMs: 5_000 },
+      ),
+    ]);
+    for (let i = 0; i < 300; i++) passage.onChunk(delta("x".repeat(1_024), i * 1_024));
+    answer(ALLOW);
+    await passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: true });
+    const [shadow] = passage.records();
+    assert.equal(shadow!.state, "timed_out");
+    assert.deepEqual(
+      shadow!.findings.map(({ reason }) => reason),
+      ["layer.timeout"],
+    );
+  });
+
   it("tells the layers that ask when a prompt is refused, also those that were not reached", async () => {
     for (const [watch, mode, heard] of [
       [{ onLeaf: () => BLOCK }, "enforce", 1],

@@ -33,6 +33,7 @@ import type {
 import { ALLOW, compareActs, type Finding, join, NO_STANDING } from "../layer/index.ts";
 import type { SeatRecord } from "../ledger/decision.ts";
 import type { RequestAttributes, Seat, Snapshot } from "../policy/snapshot.ts";
+import { Backlog } from "./backlog.ts";
 import type { PortionReader } from "./portions.ts";
 import { SeatRun } from "./seat-run.ts";
 import type { VerdictCache } from "./verdict-cache.ts";
@@ -231,8 +232,7 @@ export class Passage implements RequestContext {
     this.#nowMs = undefined;
     for (let i = 0; i < runs.length; i++) {
       const run = runs[i]!;
-      const held =
-        run.portions === undefined ? this.#tell(run, delta) : this.#portions(run, delta, run.portions);
+      const held = this.#judgeChunk(run, delta);
       if (held instanceof Promise) return this.#chunkLater(delta, i, held, joined, holdFrom);
       if (held === ALLOW) continue;
       const applied = this.#note(run, held);
@@ -260,11 +260,41 @@ export class Passage implements RequestContext {
       holdFrom = Math.min(holdFrom, this.#holdOf(run, held, delta));
       i += 1;
       if (i >= this.#chunkRuns.length) return { verdict: joined, holdFrom };
-      const next = this.#chunkRuns[i]!;
-      held = await (next.portions === undefined
-        ? this.#tell(next, delta)
-        : this.#portions(next, delta, next.portions));
+      held = await this.#judgeChunk(this.#chunkRuns[i]!, delta);
     }
+  }
+
+  /** What a seat says of a part of the answer; a shadow that has to think says it later, and holds nobody up. */
+  #judgeChunk(run: SeatRun, delta: Delta): Await<Held> {
+    if (run.backlog !== undefined) return this.#putOff(run, run.backlog, delta);
+    const held = this.#hear(run, delta);
+    if (!(held instanceof Promise) || this.#appliesTo(run)) return held;
+    const backlog = new Backlog();
+    run.backlog = backlog;
+    backlog.caughtUp = this.#catchUp(run, backlog, held);
+    return ALLOW;
+  }
+
+  #hear(run: SeatRun, delta: Delta): Await<Held> {
+    return run.portions === undefined ? this.#tell(run, delta) : this.#portions(run, delta, run.portions);
+  }
+
+  #putOff(run: SeatRun, backlog: Backlog, delta: Delta): Held {
+    if (run.state !== "ran" || backlog.put(delta)) return ALLOW;
+    backlog.drop();
+    return run.fail("timed_out");
+  }
+
+  async #catchUp(run: SeatRun, backlog: Backlog, first: Promise<Held>): Promise<void> {
+    let held = await first;
+    for (;;) {
+      this.#note(run, held);
+      const delta = backlog.take();
+      if (delta === undefined) break;
+      this.#nowMs = undefined;
+      held = await this.#hear(run, delta);
+    }
+    run.backlog = undefined;
   }
 
   #tell(run: SeatRun, delta: Delta): Await<Held> {
@@ -336,13 +366,15 @@ export class Passage implements RequestContext {
     for (const run of this.#runs) {
       const watch = run.watch;
       if (watch === undefined) continue;
-      run.watch = undefined;
       if (watch.onDecided !== undefined) {
         listeners ??= [];
         listeners.push({ run, watch });
       }
-      if (watch.onEnd === undefined) continue;
-      const outcome = this.#timed(run, watch, (open) => open.onEnd?.(ending) ?? ALLOW);
+      const end = () => {
+        run.watch = undefined;
+        return watch.onEnd === undefined ? ALLOW : this.#timed(run, watch, (open) => open.onEnd!(ending));
+      };
+      const outcome = run.backlog === undefined ? end() : run.backlog.caughtUp.then(end);
       if (outcome instanceof Promise) pending.push(outcome.then((verdict) => this.#note(run, verdict)));
       else this.#note(run, outcome);
     }
@@ -492,7 +524,7 @@ export class Passage implements RequestContext {
 
   #callRaw(run: SeatRun, call: (watch: Watch) => Await<Held>): Await<Held> {
     // A seat that is reached when all is over is not opened: nobody would tell it of the end.
-    if (this.#ended) return ALLOW;
+    if (this.#ended && run.backlog === undefined) return ALLOW;
     if (run.state === "not_reached") {
       const failure = this.#open(run);
       if (failure !== undefined) return failure;

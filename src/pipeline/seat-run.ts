@@ -7,6 +7,7 @@ import type { Act, Finding, Verdict, Watch } from "../layer/index.ts";
 import { ALLOW, compareActs, findingsOf } from "../layer/index.ts";
 import type { SeatRecord, SeatState } from "../ledger/decision.ts";
 import type { Seat } from "../policy/snapshot.ts";
+import type { Backlog } from "./backlog.ts";
 import { PortionReader } from "./portions.ts";
 
 /** Findings kept for the record, strongest first; a hostile text can match thousands of times. */
@@ -28,6 +29,8 @@ export class SeatRun {
   findings: Finding[] = [];
   /** Where the seat judges an answer by whole sentences. */
   readonly portions: PortionReader | undefined;
+  /** While a shadow seat thinks about a part of an answer. */
+  backlog: Backlog | undefined;
 
   constructor(seat: Seat) {
     this.seat = seat;

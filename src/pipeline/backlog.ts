@@ -1,0 +1,33 @@
+/**
+ * What a shadow seat has still to hear of an answer while it thinks about what it heard before. Nobody waits for a
+ * shadow, so the answer goes on; the seat hears all of it, in order, as late as it takes.
+ */
+import type { Delta } from "../layer/index.ts";
+
+/** UTF-16 units that wait for one seat at most; one that falls further behind has timed out. */
+const UNITS_MAX = 262_144;
+
+export class Backlog {
+  #waiting: Delta[] = [];
+  #units = 0;
+  /** Resolves when the seat has heard everything; never rejects. */
+  caughtUp: Promise<void> = Promise.resolve();
+
+  /** False where it would be too much. */
+  put(delta: Delta): boolean {
+    this.#units += delta.text.length;
+    if (this.#units > UNITS_MAX) return false;
+    this.#waiting.push(delta);
+    return true;
+  }
+
+  take(): Delta | undefined {
+    const delta = this.#waiting.shift();
+    this.#units -= delta?.text.length ?? 0;
+    return delta;
+  }
+
+  drop(): void {
+    this.#waiting = [];
+  }
+}
