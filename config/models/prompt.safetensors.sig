@@ -1,1 +1,1 @@
-MJhAZb5CPlaR2IbO7UhNGYyu5gFuWjhHaE+IWa9IFkUlupTOJjo1ml9sqpQotix+RKOmlX1stHm5x3+yz9thAg==
+v2PlGN5y7SMy7v3eelrIYvspd6+GJCRHrcZxu5mTdIMBXap8LtgWw0tawqLsEeBEF/xwTr4IUHaEkH3IDTwVAg==

@@ -93,13 +93,14 @@ export async function runTrain(args: readonly string[], output: Output = console
   });
   try {
     const prepared = await prepareRows(rows, embedding.embed);
+    const all = readRows(join(values.data, "dev"));
+    const dev = all.filter((row) => row.pooled && !row.hard);
     if (values.estimate === true) {
-      output.log(estimate(prepared, seed, say));
+      output.log(await estimate(prepared, dev, embedding, seed, say));
       return 0;
     }
     const trained = trainPrompt(prepared, Int32Array.from(rows.keys()), seed);
     say("trained");
-    const dev = readRows(join(values.data, "dev")).filter((row) => row.pooled && !row.hard);
     const model = await calibrate(trained, dev, embedding.embed, EMBEDDING_SIZE, {
       name: "sallyport-prompt",
       version: VERSION,
@@ -111,7 +112,7 @@ export async function runTrain(args: readonly string[], output: Output = console
     write(values.out ?? OUT, model);
     say(`wrote ${values.out} (${model.length} bytes)`);
     const served = new PromptModel(model);
-    const scored = await scoreRows(served, readRows(join(values.data, "dev")), embedding.encode);
+    const scored = await scoreRows(served, all, embedding.encode);
     writeFileSync(`${values.out}.figures.md`, `${figuresHead(served)}${printed(reportOf(served, scored))}\n`);
     say("measured on dev");
     if (values.key !== undefined) {

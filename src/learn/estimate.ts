@@ -1,16 +1,34 @@
 /**
- * What to expect on sources that nobody has seen: whole families are held out in turn, the rest is trained on, and the
- * held-out rows are judged by both stages. Drawn texts are always trained on, as they come with the project. Families
- * of one fold are pooled, as scores of two models are not comparable.
+ * What to expect on sources that nobody has seen: whole families are held out in turn, a model is trained on the rest
+ * and calibrated on the development rows as one that is shipped would be, and the held-out rows are judged as a
+ * gateway would judge them. Drawn texts are always trained on, as they come with the project. A fold's rows are
+ * ranked among themselves, as scores of two models are not comparable.
  */
 import { EMBEDDING_SIZE } from "../text/encoder/encoder.ts";
-import { areaUnderCurve, type Scored, shareAbove, thresholdAt } from "./figures.ts";
-import { foldsOf, judgeRow, type PreparedRows, trainPrompt } from "./prompt-training.ts";
+import { PromptModel } from "../text/model/prompt-model.ts";
+import type { EncodeTexts } from "../text/model/scoring.ts";
+import type { CorpusRow } from "./corpus.ts";
+import type { Embed } from "./embedding.ts";
+import { scoreRows } from "./evaluation.ts";
+import { areaUnderCurve, shareAbove, thresholdAt } from "./figures.ts";
+import { calibrate } from "./prompt-calibration.ts";
+import { foldsOf, type PreparedRows, trainPrompt } from "./prompt-training.ts";
 
 const FOLDS = 5;
 
+export interface Encoders {
+  readonly embed: Embed;
+  readonly encode: EncodeTexts;
+}
+
 /** A table in Markdown: one line a fold, and the mean. */
-export function estimate(data: PreparedRows, seed: number, say: (text: string) => void): string {
+export async function estimate(
+  data: PreparedRows,
+  dev: readonly CorpusRow[],
+  { embed, encode }: Encoders,
+  seed: number,
+  say: (text: string) => void,
+): Promise<string> {
   const { rows } = data;
   const folds = foldsOf(rows, FOLDS, seed);
   const every = Int32Array.from(rows.keys());
@@ -20,18 +38,14 @@ export function estimate(data: PreparedRows, seed: number, say: (text: string) =
   ];
   const sums = [0, 0, 0];
   for (let fold = 0; fold < FOLDS; fold++) {
-    const trained = trainPrompt(
-      data,
-      every.filter((i) => rows[i]!.drawn || folds[i] !== fold),
-      seed,
+    const held = (i: number) => !rows[i]!.drawn && folds[i] === fold;
+    const within = every.filter((i) => !held(i));
+    const model = await calibrate(trainPrompt(data, within, seed), dev, embed, EMBEDDING_SIZE, {});
+    const scored = await scoreRows(
+      new PromptModel(model),
+      rows.filter((_, i) => held(i)),
+      encode,
     );
-    const scored: Scored[] = [];
-    for (const i of every) {
-      if (rows[i]!.drawn || folds[i] !== fold) continue;
-      const embedding = data.embeddings.subarray(i * EMBEDDING_SIZE, (i + 1) * EMBEDDING_SIZE);
-      const { any, network } = judgeRow(trained, rows[i]!.text, data.features[i]!, embedding);
-      scored.push({ score: any + network, malicious: rows[i]!.label !== "benign" });
-    }
     const figures = [
       areaUnderCurve(scored),
       ...[0.01, 0.001].map((rate) => shareAbove(scored, thresholdAt(scored, rate), true)),

@@ -9,8 +9,8 @@ import type { Random } from "./random.ts";
 export interface LinearRows {
   /** Places of each text's features, repeats included. */
   readonly features: readonly Int32Array[];
-  /** By head, then by row: 1, 0, or -1 where the row says nothing of the head. */
-  readonly labels: readonly Int8Array[];
+  /** By head, then by row: 1, 0 or a probability; -1 where the row says nothing of the head. */
+  readonly labels: readonly (Int8Array | Float32Array)[];
   readonly weights: Float32Array;
 }
 

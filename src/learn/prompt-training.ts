@@ -3,10 +3,10 @@
  * out-of-family logits -> stage two; a calibration and the band of doubt from the development rows. Every step is
  * deterministic from the seed, so that the same data gives the same bytes.
  *
- *   rows --+                       +--> stage one (all rows) -----------------------+
- *          +--> features --> folds-+--> stage one (other families) -> logits --+    +--> model file
- *   drawn -+                                                                   v    |
- *          +--> windows ---------------> encoder ----------------------> stage two -+
+ *   rows --+                       +--> stage one (all rows) -------------------------------------+
+ *          +--> features --> folds-+--> stage one (other families) -> logits --+                  +--> model file
+ *   drawn -+                                                                   v                  |
+ *          +--> windows ---------------> encoder ----------------------> stage two --answers--> screen
  */
 import { canonical } from "../text/canonical.ts";
 import { EMBEDDING, EMBEDDING_SIZE } from "../text/encoder/encoder.ts";
@@ -25,6 +25,7 @@ import {
   HEADS_COUNT,
   MODEL_FORMAT,
   networkInput,
+  runNetwork,
 } from "../text/model/prompt-model.ts";
 import { ENCODER_UNITS } from "../text/model/scoring.ts";
 import { type Tensor, writeTensors } from "../text/model/tensors.ts";
@@ -59,8 +60,12 @@ const DRAWN_WEIGHT = 0.7;
 /** The parts of an embedding that stage two reads: sentence, mean and maximum. */
 const ENCODED = EMBEDDING.max.to;
 
+/** Of what the screen is taught of a row, the label's part; the rest is stage two's answer. */
+const TAUGHT_LABEL = 0.25;
+
 export interface TrainedPrompt {
   readonly linear: LinearModel;
+  readonly screen: LinearModel;
   readonly network: NetworkModel;
 }
 
@@ -165,7 +170,30 @@ export function trainPrompt(data: PreparedRows, within: Int32Array, seed: number
     }
   }
   const network = trainNetwork({ inputs, width, labels, weights }, within, NETWORK, new Random(seed));
-  return { linear, network };
+  const taught = answersOf(network, inputs, labels, within);
+  const screen = trainLinear({ features, labels: taught, weights }, within, LINEAR, new Random(seed));
+  return { linear, screen, network };
+}
+
+/** Labels softened by what stage two says of the rows: where a row says nothing of a head, its answer alone. */
+function answersOf(
+  network: NetworkModel,
+  inputs: Float32Array,
+  labels: readonly Int8Array[],
+  within: Int32Array,
+): Float32Array[] {
+  const answers = labels.map((of) => Float32Array.from(of));
+  const hidden = new Float32Array(network.hidden);
+  const logits = new Float32Array(HEADS_COUNT);
+  for (const row of within) {
+    runNetwork(network, inputs.subarray(row * network.width, (row + 1) * network.width), hidden, logits);
+    for (const [head, of] of answers.entries()) {
+      const answer = 1 / (1 + Math.exp(-logits[head]!));
+      const label = labels[head]![row]!;
+      of[row] = label < 0 ? answer : TAUGHT_LABEL * label + (1 - TAUGHT_LABEL) * answer;
+    }
+  }
+  return answers;
 }
 
 /** The linear weights as signed bytes, four to a place, one scale a head. */
@@ -195,13 +223,22 @@ export function packLinear({ weights, heads, bits }: LinearModel): {
 
 export interface ModelFacts {
   readonly about: Readonly<Record<string, string>>;
-  readonly calibration: { readonly first: Float32Array; readonly second: Float32Array };
+  readonly calibration: Readonly<Record<"first" | "screen" | "second", Float32Array>>;
+  /** Stage one's `any` from which on a text is screened. */
+  readonly screenFrom: number;
   readonly doubt: readonly [low: number, high: number];
 }
 
-export function writePromptModel({ linear, network }: TrainedPrompt, facts: ModelFacts): Uint8Array {
-  const { table, scale } = packLinear(linear);
+export function writePromptModel({ linear, screen, network }: TrainedPrompt, facts: ModelFacts): Uint8Array {
   const vector = (data: Float32Array) => ({ shape: [data.length], data });
+  const packed = (name: string, model: LinearModel): [string, Tensor][] => {
+    const { table, scale } = packLinear(model);
+    return [
+      [`${name}.table`, { shape: [table.length], data: table }],
+      [`${name}.scale`, vector(scale)],
+      [`${name}.bias`, vector(model.bias)],
+    ];
+  };
   return writeTensors({
     about: {
       ...facts.about,
@@ -210,36 +247,17 @@ export function writePromptModel({ linear, network }: TrainedPrompt, facts: Mode
       heads: HEADS.join(","),
     },
     tensors: new Map<string, Tensor>([
-      ["linear.table", { shape: [table.length], data: table }],
-      ["linear.scale", vector(scale)],
-      ["linear.bias", vector(linear.bias)],
+      ...packed("linear", linear),
+      ...packed("screen", screen),
+      ["screen.from", vector(Float32Array.of(facts.screenFrom))],
       ["network.first", { shape: [network.width, network.hidden], data: network.first }],
       ["network.firstBias", vector(network.firstBias)],
       ["network.second", { shape: [network.hidden, network.heads], data: network.second }],
       ["network.secondBias", vector(network.secondBias)],
       ["calibration.first", vector(facts.calibration.first)],
+      ["calibration.screen", vector(facts.calibration.screen)],
       ["calibration.second", vector(facts.calibration.second)],
       ["doubt", vector(Float32Array.from(facts.doubt))],
     ]),
   });
-}
-
-/** Both stages' `any` logits of a row, by the trained weights as they are. */
-export function judgeRow(
-  { linear, network }: TrainedPrompt,
-  text: string,
-  features: Int32Array,
-  embedding: Float32Array,
-): { readonly any: number; readonly network: number } {
-  const logits = new Float32Array(HEADS_COUNT);
-  scoreLinear(linear, features, logits);
-  const facts = factsOf(text, 0, Math.min(text.length, ENCODER_UNITS));
-  const input = networkInput(embedding, ENCODED, logits, facts);
-  let any = network.secondBias[0]!;
-  for (let h = 0; h < network.hidden; h++) {
-    let sum = network.firstBias[h]!;
-    for (let d = 0; d < network.width; d++) sum += input[d]! * network.first[d * network.hidden + h]!;
-    if (sum > 0) any += sum * network.second[h * network.heads]!;
-  }
-  return { any: logits[0]!, network: any };
 }

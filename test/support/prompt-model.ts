@@ -148,7 +148,13 @@ export function makePromptModel({ doubt = [0.2, 0.8], leaning = 0 }: TestModelOp
       ["linear.table", { shape: [table.length], data: table }],
       ["linear.scale", float(scale)],
       ["linear.bias", float(linear.bias)],
+      // The screen says what stage one says.
+      ["screen.table", { shape: [table.length], data: table }],
+      ["screen.scale", float(scale)],
+      ["screen.bias", float(linear.bias)],
+      ["screen.from", float(new Float32Array(1))],
       ["calibration.first", float(calibration(FIRST_TERMS))],
+      ["calibration.screen", float(Float32Array.of(1, 0, 0, 0, 0))],
       ["calibration.second", float(calibration(SECOND_TERMS))],
       ["doubt", float(Float32Array.from(doubt))],
       ["network.first", float(first)],

@@ -1,7 +1,11 @@
 /**
  * The prompt classifier's two stages as serving runs them. Stage one adds up weights of hashed features: some ten
  * microseconds for a thousand characters. Stage two is a small network over a sentence embedding and stage one's own
- * logits, for texts about which stage one is in doubt. Training writes the file that is read here.
+ * logits, for texts about which stage one is in doubt. Between them stands a screen: the same features with weights
+ * that were taught by stage two's answers, read for the half of all texts that stage one finds least innocent. It
+ * chooses what stage two sees, and ranks what it does not. Training writes the file that is read here.
+ *
+ *   text -> stage one --least innocent half--> screen --in doubt--> encoder -> stage two
  */
 import { FEATURES_VERSION, type Shape } from "../features.ts";
 import { unitsOf } from "../units.ts";
@@ -16,7 +20,7 @@ export const HEADS_COUNT = HEADS.length;
 /** Calibrated probabilities, 0..1; `any` weighs all heads, and is the figure to rank by. */
 export type Scores = Readonly<Record<Head, number>>;
 
-export const MODEL_FORMAT = "sallyport-prompt-1";
+export const MODEL_FORMAT = "sallyport-prompt-2";
 
 /** Facts of a text beside embedding and logits that the network reads. */
 export const FACTS_COUNT = 3;
@@ -29,11 +33,12 @@ export class PromptModel {
   readonly embeddingLength: number;
   /** Stage one's `any` between these is in doubt, and stage two is asked. */
   readonly doubt: { readonly low: number; readonly high: number };
-  readonly #tally: Tally;
-  readonly #scale: Float32Array;
-  readonly #bias: Float32Array;
+  readonly #first: Linear;
+  readonly #screen: Linear;
+  /** Stage one's `any` from here on is screened. */
+  readonly #screenFrom: number;
   /** Weights that turn logits into probabilities; see FIRST_TERMS and SECOND_TERMS. */
-  readonly #calibration: { readonly first: Float32Array; readonly second: Float32Array };
+  readonly #calibration: Readonly<Record<"first" | "screen" | "second", Float32Array>>;
   readonly #network: Network;
   readonly #hidden: Float32Array;
 
@@ -48,15 +53,17 @@ export class PromptModel {
       );
     }
     this.about = about;
-    const table = tensor(file, "linear.table", Int32Array);
-    this.bits = Math.log2(table.length);
-    if (!Number.isInteger(this.bits)) throw new Error("its table's length is no power of two");
-    this.#tally = new Tally(table);
-    this.#scale = tensor(file, "linear.scale", Float32Array, HEADS_COUNT);
-    this.#bias = tensor(file, "linear.bias", Float32Array, HEADS_COUNT);
+    this.#first = linear(file, "linear");
+    this.#screen = linear(file, "screen");
+    this.bits = Math.log2(this.#first.places);
+    if (!Number.isInteger(this.bits) || this.#screen.places !== this.#first.places) {
+      throw new Error("its tables' length is no power of two, or they differ");
+    }
+    [this.#screenFrom = 0] = tensor(file, "screen.from", Float32Array, 1);
     const named = (HEADS_COUNT - 1) * 2;
     this.#calibration = {
       first: tensor(file, "calibration.first", Float32Array, FIRST_TERMS + named),
+      screen: tensor(file, "calibration.screen", Float32Array, SECOND_TERMS),
       second: tensor(file, "calibration.second", Float32Array, SECOND_TERMS + named),
     };
     const [low = 0, high = 1] = tensor(file, "doubt", Float32Array, 2);
@@ -77,15 +84,12 @@ export class PromptModel {
 
   /** Stage one's logits of a folded text's part, one for each head. */
   first(text: string, start: number, end: number, shape: Shape, into: Float32Array): void {
-    const tally = this.#tally;
-    tally.read(text, start, end, shape);
-    const { count, sums } = tally;
-    const length = count === 0 ? 0 : 1 / Math.sqrt(count);
-    const [scale, bias] = [this.#scale, this.#bias];
-    into[0] = sums[0]! * scale[0]! * length + bias[0]!;
-    into[1] = sums[1]! * scale[1]! * length + bias[1]!;
-    into[2] = sums[2]! * scale[2]! * length + bias[2]!;
-    into[3] = sums[3]! * scale[3]! * length + bias[3]!;
+    sumUp(this.#first, text, start, end, shape, into);
+  }
+
+  /** The screen's logits of a folded text's part, one for each head. */
+  screen(text: string, start: number, end: number, shape: Shape, into: Float32Array): void {
+    sumUp(this.#screen, text, start, end, shape, into);
   }
 
   /** Stage one's logits as probabilities. */
@@ -95,7 +99,17 @@ export class PromptModel {
     return scoresOf(any, logits, c, FIRST_TERMS);
   }
 
-  /** Stage one leaves this text to stage two. */
+  /** Stage one leaves this text to the screen. */
+  isScreened(scores: Scores): boolean {
+    return scores.any >= this.#screenFrom;
+  }
+
+  /** `any` as a probability, by both logits of stage one and of the screen; the named heads stay stage one's. */
+  judgeScreened(scores: Scores, first: Float32Array, screened: Float32Array): Scores {
+    return { ...scores, any: sigmoid(weigh(this.#calibration.screen, screened, first)) };
+  }
+
+  /** Stage one and the screen leave this text to stage two. */
   isDoubtful(scores: Scores): boolean {
     return scores.any >= this.doubt.low && scores.any <= this.doubt.high;
   }
@@ -116,9 +130,7 @@ export class PromptModel {
   /** Logits of both stages as probabilities. */
   judge(first: Float32Array, second: Float32Array): Scores {
     const c = this.#calibration.second;
-    const network = c[0]! * second[0]! + c[1]! * strongestNamed(second);
-    const any = network + c[2]! * first[0]! + c[3]! * strongestNamed(first) + c[4]!;
-    return scoresOf(any, second, c, SECOND_TERMS);
+    return scoresOf(weigh(c, second, first), second, c, SECOND_TERMS);
   }
 
   /** What this model's own thresholds say, fixed on rows that it was not trained on; else even odds, and nine in ten. */
@@ -131,8 +143,13 @@ export class PromptModel {
 
 /** Weights of `any` and of the strongest named head, and an offset. */
 export const FIRST_TERMS = 3;
-/** The same of the network, then of stage one, and an offset. */
+/** The same of the later stage, then of stage one, and an offset. */
 export const SECOND_TERMS = 5;
+
+function weigh(c: Float32Array, later: Float32Array, first: Float32Array): number {
+  const ofLater = c[0]! * later[0]! + c[1]! * strongestNamed(later);
+  return ofLater + c[2]! * first[0]! + c[3]! * strongestNamed(first) + c[4]!;
+}
 
 /** The strongest of the heads that name a kind; heads stand in the order of HEADS. */
 export function strongestNamed(logits: Float32Array): number {
@@ -149,7 +166,42 @@ function sigmoid(logit: number): number {
   return 1 / (1 + Math.exp(-logit));
 }
 
-interface Network {
+/** Weights of hashed features, one for each head. */
+interface Linear {
+  readonly tally: Tally;
+  readonly places: number;
+  readonly scale: Float32Array;
+  readonly bias: Float32Array;
+}
+
+function linear(file: TensorFile, name: string): Linear {
+  const table = tensor(file, `${name}.table`, Int32Array);
+  return {
+    tally: new Tally(table),
+    places: table.length,
+    scale: tensor(file, `${name}.scale`, Float32Array, HEADS_COUNT),
+    bias: tensor(file, `${name}.bias`, Float32Array, HEADS_COUNT),
+  };
+}
+
+function sumUp(
+  { tally, scale, bias }: Linear,
+  text: string,
+  start: number,
+  end: number,
+  shape: Shape,
+  into: Float32Array,
+): void {
+  tally.read(text, start, end, shape);
+  const { count, sums } = tally;
+  const length = count === 0 ? 0 : 1 / Math.sqrt(count);
+  into[0] = sums[0]! * scale[0]! * length + bias[0]!;
+  into[1] = sums[1]! * scale[1]! * length + bias[1]!;
+  into[2] = sums[2]! * scale[2]! * length + bias[2]!;
+  into[3] = sums[3]! * scale[3]! * length + bias[3]!;
+}
+
+export interface Network {
   readonly width: number;
   readonly hidden: number;
   readonly first: Float32Array;
@@ -203,7 +255,13 @@ export function networkInput(
   return input;
 }
 
-function runNetwork(network: Network, input: Float32Array, hidden: Float32Array, out: Float32Array): void {
+/** `hidden` is scratch of the hidden layer's length; `out` takes one logit for each head. */
+export function runNetwork(
+  network: Network,
+  input: Float32Array,
+  hidden: Float32Array,
+  out: Float32Array,
+): void {
   const { first, firstBias, second, secondBias } = network;
   hidden.set(firstBias);
   for (let d = 0; d < network.width; d++) {

@@ -26,6 +26,8 @@ export interface TextReading {
   /** The window that is strongest by `any`: what stage two is asked about. */
   readonly strongest: {
     readonly logits: Float32Array;
+    /** The screen's logits, where stage one leaves the text to it. */
+    readonly screened: Float32Array | undefined;
     readonly facts: Facts;
     /** What the encoder reads: the source's own spelling where it is in the source as it stands. */
     readonly part: string;
@@ -57,10 +59,15 @@ export function readText(
   const { views } = seen;
   const found: (View | undefined)[] = new Array(HEADS_COUNT).fill(undefined);
   most.fill(Number.NEGATIVE_INFINITY);
+  let strongestShape: Shape | undefined;
   const look = (view: View, start: number, disguises: number): void => {
     const end = Math.min(view.text.length, start + WINDOW_UNITS);
-    model.first(view.text, start, end, shapeFor(source, view, start, end, disguises), logits);
-    if (logits[0]! > most[0]!) strongest.set(logits);
+    const shape = shapeFor(source, view, start, end, disguises);
+    model.first(view.text, start, end, shape, logits);
+    if (logits[0]! > most[0]!) {
+      strongest.set(logits);
+      strongestShape = shape;
+    }
     for (let head = 0; head < HEADS_COUNT; head++) {
       if (logits[head]! <= most[head]!) continue;
       most[head] = logits[head]!;
@@ -105,18 +112,26 @@ export function readText(
     }
   }
   const view = found[0];
-  if (view === undefined) return undefined;
+  if (view === undefined || strongestShape === undefined) return undefined;
   const start = starts[0]!;
   const end = Math.min(view.text.length, start + WINDOW_UNITS);
   const spans = found.map((one, head) => {
     const from = starts[head]!;
     return one!.span(from, Math.min(one!.text.length, from + WINDOW_UNITS));
   });
+  const first = model.judgeFirst(most);
+  const ofStrongest = strongest.slice();
+  let screened: Float32Array | undefined;
+  if (model.isScreened(first)) {
+    screened = new Float32Array(HEADS_COUNT);
+    model.screen(view.text, start, end, strongestShape, screened);
+  }
   return {
-    scores: model.judgeFirst(most),
+    scores: screened === undefined ? first : model.judgeScreened(first, ofStrongest, screened),
     spans,
     strongest: {
-      logits: strongest.slice(),
+      logits: ofStrongest,
+      screened,
       facts: factsOf(view.text, start, end),
       part:
         view.kind === "plain" ? source.slice(spans[0]!.start, spans[0]!.end) : view.text.slice(start, end),
