@@ -10,7 +10,6 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type {
   Act,
   Await,
-  Channel,
   Decided,
   Delta,
   DialectName,
@@ -34,7 +33,7 @@ import { ALLOW, compareActs, type Finding, join, NO_STANDING } from "../layer/in
 import type { SeatRecord } from "../ledger/decision.ts";
 import type { RequestAttributes, Seat, Snapshot } from "../policy/snapshot.ts";
 import { Backlog } from "./backlog.ts";
-import type { PortionReader } from "./portions.ts";
+import { bare, type PortionReader, stops } from "./portions.ts";
 import { SeatRun } from "./seat-run.ts";
 import type { VerdictCache } from "./verdict-cache.ts";
 
@@ -303,40 +302,16 @@ export class Passage implements RequestContext {
 
   /** Tells a seat the sentences that this delta ends; what it begins is held until then. */
   #portions(run: SeatRun, delta: Delta, reader: PortionReader): Await<Held> {
-    if (!reader.isFor(delta.kind)) return this.#tell(run, delta);
     // Opened first: a seat that is left out, or has nothing to say to this answer, holds nothing.
     if (run.state === "not_reached" && !this.#ended) {
       const failure = this.#open(run);
       if (failure !== undefined) return failure;
     }
     if (run.watch?.onChunk === undefined) return ALLOW;
-    return this.#tellPortions(run, delta.channel, reader, reader.take(delta), 0, ALLOW);
-  }
-
-  #tellPortions(
-    run: SeatRun,
-    channel: Channel,
-    reader: PortionReader,
-    portions: readonly Delta[],
-    first: number,
-    before: Verdict,
-  ): Await<Held> {
-    let joined = before;
-    for (let i = first; i < portions.length; i++) {
-      const held = this.#tell(run, portions[i]!);
-      if (held instanceof Promise) {
-        return held.then((late) => {
-          reader.hold(channel, late.holdFrom ?? Number.POSITIVE_INFINITY);
-          return this.#tellPortions(run, channel, reader, portions, i + 1, join(joined, bare(late)));
-        });
-      }
-      reader.hold(channel, held.holdFrom ?? Number.POSITIVE_INFINITY);
-      joined = join(joined, bare(held));
-      if (stops(joined)) break;
-    }
+    const held = reader.tell(delta, (portion) => this.#tell(run, portion));
     // One that failed has said its last word, and that is not "hold".
-    const holdFrom = run.state === "ran" ? reader.holdsFrom(channel) : Number.POSITIVE_INFINITY;
-    return holdFrom === Number.POSITIVE_INFINITY ? joined : { ...joined, holdFrom };
+    const counted = (said: Held) => (run.state === "ran" ? said : bare(said));
+    return held instanceof Promise ? held.then(counted) : counted(held);
   }
 
   /** True when some seat gathers sentences: it must hear of a channel that comes to rest. */
@@ -605,18 +580,6 @@ export class Passage implements RequestContext {
     if (held.holdFrom === undefined || delta.final) return Number.POSITIVE_INFINITY;
     return this.#appliesTo(run) ? held.holdFrom : Number.POSITIVE_INFINITY;
   }
-}
-
-/** The verdict without what it holds. */
-function bare(held: Held): Verdict {
-  if (held.holdFrom === undefined) return held;
-  if (held.act === "allow") return ALLOW;
-  const { holdFrom: _, ...verdict } = held;
-  return verdict;
-}
-
-function stops(verdict: Verdict): boolean {
-  return verdict.act === "block" || verdict.act === "throttle";
 }
 
 /** Sticky: the same account is in or out at a given percentage, and stays in as the percentage grows. */

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import fc from "fast-check";
 import { z } from "zod";
 import { openRelay, seatOf } from "../../test/support/relayed.ts";
 import {
@@ -15,6 +16,7 @@ import {
   PORTIONS,
   type Watch,
 } from "../layer/index.ts";
+import { SENTENCE_UNITS_MAX, sentencesOf } from "../text/sentences.ts";
 import { PortionReader } from "./portions.ts";
 
 const KINDS: readonly ChannelKind[] = ["answer", "thinking"];
@@ -46,13 +48,21 @@ function portionsOf(text: string, size: number, by: "sentence" | "units" = "sent
 
 describe("portions", () => {
   const rows: readonly (readonly [string, readonly string[]])[] = [
-    ["One. Two! Three? Four", ["One. ", "Two! ", "Three? ", "Four"]],
+    [
+      "This is one. Here are two! Are they three? Four",
+      ["This is one. ", "Here are two! ", "Are they three? ", "Four"],
+    ],
+    ["One. Two! Three? Dr. Ott came. Four", ["One. Two! Three? ", "Dr. Ott came. ", "Four"]],
     ["It costs 3.50 at a.example.com now. Yes", ["It costs 3.50 at a.example.com now. ", "Yes"]],
-    ['He said "no." Then (he left.) Gone', ['He said "no." ', "Then (he left.) ", "Gone"]],
-    ["- one\n- two\n\nthree", ["- one\n", "- two\n", "\n", "three"]],
-    ["今日は晴れ。明日は雨！「はい。」そう", ["今日は晴れ。", "明日は雨！", "「はい。」", "そう"]],
+    ['Then he said "no." And then (he left.) Gone', ['Then he said "no." ', "And then (he left.) ", "Gone"]],
+    ["- the first\n- the second\n\nthree", ["- the first\n", "- the second\n", "\nthree"]],
+    [
+      "今日は晴れです。明日は雨です！「はい。」そう",
+      ["今日は晴れです。", "明日は雨です！", "「はい。」そう"],
+    ],
     ["هل هذا صحيح؟ نعم", ["هل هذا صحيح؟ ", "نعم"]],
-    ["Wait... what?! Oh", ["Wait... ", "what?! ", "Oh"]],
+    ["यह पहला वाक्य है। यह दूसरा", ["यह पहला वाक्य है।", " यह दूसरा"]],
+    ["Wait a moment... what was that?! Oh", ["Wait a moment... ", "what was that?! ", "Oh"]],
   ];
   for (const [text, portions] of rows) {
     it(`${JSON.stringify(text)} at every piece size`, () => {
@@ -69,6 +79,42 @@ describe("portions", () => {
       const faces = "😀".repeat(60);
       for (const portion of portionsOf(`x${faces}`, size)) assert.ok(portion.isWellFormed());
     }
+  });
+
+  it("of a seat that takes the longest sentence, they are the sentences that models are trained on", () => {
+    const piece = fc.constantFrom(
+      "a word ",
+      "end. ",
+      "?!",
+      "\n",
+      "。",
+      '" ',
+      "1.5",
+      "x".repeat(200),
+      "😀",
+      "\ud83d",
+    );
+    fc.assert(
+      fc.property(
+        fc.array(piece, { minLength: 1, maxLength: 20 }),
+        fc.integer({ min: 1, max: 400 }),
+        (pieces, size) => {
+          const text = pieces.join("");
+          const told = portionsOf(text, size, "sentence", SENTENCE_UNITS_MAX + 1);
+          assert.deepEqual(told.filter(Boolean), sentencesOf(text));
+        },
+      ),
+    );
+  });
+
+  it("what rests is told as it stands, and what goes on then begins a sentence", () => {
+    const reader = new PortionReader({ by: "sentence", unitsMax: 40 });
+    const told = (text: string, start: number, more: Partial<Delta> = {}) =>
+      reader.take(delta(text, start, more)).map((portion) => [portion.start, portion.text]);
+    assert.deepEqual(told("It begins.", 0), []);
+    assert.deepEqual(told("", 10, { rests: true }), [[0, "It begins."]]);
+    assert.deepEqual(told("", 10, { rests: true }), [], "nothing is told twice");
+    assert.deepEqual(told(" And goes on. ", 10), [[10, " And goes on. "]]);
   });
 
   it("by units, as much as may wait is told at once, cut between words", () => {
@@ -145,34 +191,34 @@ describe("a seat that judges sentences", () => {
   it("gets a long event sentence by sentence, in order, with offsets of the whole text", () => {
     const told: string[] = [];
     const relay = openRelay([seatOf(sentenceLayer(told))]);
-    relay.push(chunk("One. Two bad. Three. Fo"));
-    assert.deepEqual(told, ["One. ", "Two bad. ", "Three. "]);
+    relay.push(chunk("This is one. The second is bad. This is three. Fo"));
+    assert.deepEqual(told, ["This is one. ", "The second is bad. ", "This is three. "]);
     relay.push(chunk("ur."));
     relay.push(DONE);
-    assert.equal(relay.text, "One. [redacted:harm]Three. Four.");
+    assert.equal(relay.text, "This is one. [redacted:harm]This is three. Four.");
   });
 
   it("may go on holding what it was told, while the next sentence comes", () => {
     const told: string[] = [];
     const doubts = sentenceLayer(told, ({ start, text }) =>
-      text.startsWith("Doubt") ? { act: "allow", holdFrom: start } : ALLOW,
+      text.startsWith("A doubt") ? { act: "allow", holdFrom: start } : ALLOW,
     );
     const relay = openRelay([seatOf(doubts)]);
-    relay.push(chunk("Fine. Doubt. The ne"));
+    relay.push(chunk("This is fine. A doubt is here. The ne"));
     assert.equal(relay.released, 0, "a short event leaves whole or not at all");
     relay.push(chunk("xt"));
     assert.equal(relay.released, 0);
     relay.push(chunk(" one. "));
-    assert.equal(relay.text, "Fine. Doubt. The next one. ");
+    assert.equal(relay.text, "This is fine. A doubt is here. The next one. ");
   });
 
   it("hears of thinking that stands still, and holds no answer up for it", () => {
     const told: string[] = [];
     const relay = openRelay([seatOf(sentenceLayer(told))]);
     relay.push(chunk("", { reasoning_content: "I think that" }));
-    relay.push(chunk("Yes. "));
-    assert.deepEqual(told, ["Yes. ", "I think that"]);
-    assert.equal(relay.text, "Yes. ");
+    relay.push(chunk("Yes, it is so. "));
+    assert.deepEqual(told, ["Yes, it is so. ", "I think that"]);
+    assert.equal(relay.text, "Yes, it is so. ");
   });
 
   it("a choice that stands still in the middle of a sentence lets the other go on after 64 events", () => {
@@ -198,15 +244,43 @@ describe("a seat that judges sentences", () => {
     }
   });
 
+  it("one that asks for nothing to be held is told whole sentences of text that has left", () => {
+    const told: string[] = [];
+    const kind = {
+      ...sentenceLayer(told),
+      portions: () => ({ by: "sentence", unitsMax: 40, holds: false }) as const,
+    };
+    const relay = openRelay([seatOf(kind)]);
+    for (const unit of "This is one. And") relay.push(chunk(unit));
+    assert.equal(relay.released, 16);
+    assert.deepEqual(told, ["This is one. "]);
+    relay.push(DONE);
+    assert.deepEqual(told.filter(Boolean), ["This is one. ", "And"]);
+  });
+
+  it("nothing is told after a portion that ends the answer, late or at once", async () => {
+    for (const isLate of [false, true]) {
+      const told: string[] = [];
+      const reader = new PortionReader({ by: "sentence", unitsMax: 40 });
+      const held = await reader.tell(delta("This is one. This is two. "), ({ text }) => {
+        told.push(text);
+        const block: Held = { act: "block", findings: [] };
+        return isLate ? Promise.resolve(block) : block;
+      });
+      assert.equal(held.act, "block");
+      assert.deepEqual(told, ["This is one. "]);
+    }
+  });
+
   it("one that fails in the middle lets go what waited, as its onError says", () => {
     const fails = sentenceLayer([], () => {
       throw new Error("broken");
     });
     const open = openRelay([{ ...seatOf(fails), onError: "allow" }]);
-    open.push(chunk("One. Tw"));
-    assert.equal(open.released, 7);
+    open.push(chunk("This is one. Tw"));
+    assert.equal(open.released, 15);
     const closed = openRelay([seatOf(fails)]);
-    closed.push(chunk("One. Tw"));
+    closed.push(chunk("This is one. Tw"));
     assert.equal(closed.state.state, "blocked");
     assert.equal(closed.released, 0);
   });

@@ -1,11 +1,12 @@
 /**
- * Cuts text into sentences as it comes, so that an answer can be judged while it streams. Where a sentence ends follows
- * from the text alone, never from where its pieces were cut, and none is longer than SENTENCE_UNITS_MAX.
+ * Cuts text into sentences as it comes, so that an answer can be judged while it streams: what a seat is told as one, and
+ * what the response model is trained on. Where a sentence ends follows from the text alone, never from where its pieces
+ * were cut, and none is longer than SENTENCE_UNITS_MAX.
  *
  *   "1. Mix the flour. Then wait.\n"  ->  "1. Mix the flour. " | "Then wait.\n"
  */
 
-/** Longest sentence, UTF-16 units: what has no end by then ends there. */
+/** Longest sentence, UTF-16 units: what has no end by then ends there, one unit later where that parts a surrogate pair. */
 export const SENTENCE_UNITS_MAX = 320;
 /** What is shorter goes on: "1." and "Dr." are no sentences. */
 const UNITS_MIN = 12;
@@ -22,11 +23,11 @@ const LINE = 4;
 const DENSE_STOP = 5;
 
 const kinds = new Uint8Array(0x10000);
-for (const unit of ".!?…") kinds[unit.charCodeAt(0)] = STOP;
-for (const unit of `"')]}*_”’»`) kinds[unit.charCodeAt(0)] = CLOSING;
+for (const unit of ".!?…؟") kinds[unit.charCodeAt(0)] = STOP;
+for (const unit of `"')]}*_”’»」』）`) kinds[unit.charCodeAt(0)] = CLOSING;
 for (const unit of " \t\u00a0") kinds[unit.charCodeAt(0)] = SPACE;
 for (const unit of "\n\r\u2028\u2029") kinds[unit.charCodeAt(0)] = LINE;
-for (const unit of "。！？") kinds[unit.charCodeAt(0)] = DENSE_STOP;
+for (const unit of "。！？｡।॥۔") kinds[unit.charCodeAt(0)] = DENSE_STOP;
 
 export class SentenceCutter {
   /** Units of the sentence under way. */
@@ -38,11 +39,17 @@ export class SentenceCutter {
     return this.#length;
   }
 
-  /** Reads `text` from `from` on and answers where the sentence under way ends in it; -1: it goes on. */
-  end(text: string, from: number): number {
+  /** What comes next begins a sentence. */
+  restart(): void {
+    this.#length = 0;
+    this.#stopped = false;
+  }
+
+  /** Reads `text` from `from` up to `to` and answers where the sentence under way ends in it; -1: it goes on. */
+  end(text: string, from: number, to = text.length): number {
     let length = this.#length;
     let stopped = this.#stopped;
-    for (let i = from; i < text.length; i++) {
+    for (let i = from; i < to; i++) {
       const unit = text.charCodeAt(i);
       const kind = kinds[unit]!;
       length += 1;
@@ -53,8 +60,7 @@ export class SentenceCutter {
         // Half of a surrogate pair is no place to end.
         length > SENTENCE_UNITS_MAX - (unit >= 0xd800 && unit <= 0xdbff ? 0 : 1);
       if (isEnd) {
-        this.#length = 0;
-        this.#stopped = false;
+        this.restart();
         return i + 1;
       }
       stopped = kind === STOP || (stopped && kind === CLOSING);

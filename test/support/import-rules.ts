@@ -21,7 +21,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/ledger": ["src/layer", "src/files"],
   "src/learn": ["src/text"],
   "src/telemetry": ["src/layer", "src/ledger"],
-  "src/pipeline": ["src/layer", "src/policy", "src/ledger", "src/dialect", "src/wire"],
+  "src/pipeline": ["src/layer", "src/text", "src/policy", "src/ledger", "src/dialect", "src/wire"],
   "src/http": ["src/layer", "src/policy", "src/ledger", "src/dialect", "src/wire", "src/pipeline"],
   "src/console": ["src/layer", "src/policy", "src/text", "src/ledger", "src/ports", "src/telemetry"],
   "src/cli": ["*"],
