@@ -1,13 +1,13 @@
 /**
- * One channel of an answer, judged sentence by sentence as it comes and once more as a whole. A sentence that reads
- * like harm ends nothing by itself: the next one must say so too. Meanwhile both wait.
+ * One channel of an answer, judged sentence by sentence as the runner tells them and once more as a whole. A sentence
+ * that reads like harm ends nothing by itself: the next one must say so too. Meanwhile both wait.
  *
  *   s1 cold  s2 cold  s3 hot   s4 ...            released up to s3, which waits for s4
  *   s1 cold  s2 cold  s3 hot   s4 hot  -> block  neither has left
  *   s1 cold  s2 cold  s3 hot   s4 cold           released up to s5
  *
- * What is said follows from the text alone, never from where its events were cut; only whether the encoder answered
- * in time is not in the text, and that is a finding of its own.
+ * What is said follows from the text and from where its channel stood still, never from where its events were cut; only
+ * whether the encoder answered in time is in neither, and that is a finding of its own.
  */
 import {
   ALLOW,
@@ -22,12 +22,8 @@ import {
 import { AnswerReading, WINDOW_UNITS } from "../../src/text/model/answer-reading.ts";
 import { type Evidence, type ResponseModel, SIDES_COUNT } from "../../src/text/model/response-model.ts";
 import { isEncoded, secondEvidence } from "../../src/text/model/response-scoring.ts";
-import { SENTENCE_UNITS_MAX, SentenceCutter } from "../../src/text/sentences.ts";
 import type { OutputClassifierConfig } from "./config.ts";
 import type { Exchange } from "./exchange.ts";
-
-/** The sentence under way and the suspicious one before it; one unit more where a pair of units must stay together. */
-export const HOLD_UNITS_MAX = 2 * (SENTENCE_UNITS_MAX + 1);
 
 /** Text from which the encoder is asked while more is to come; below it a sentence says too little. */
 const ASKED_UNITS_MIN = 120;
@@ -55,11 +51,8 @@ export class ChannelReading {
   readonly #exchange: Exchange;
   readonly #signal: () => AbortSignal;
   readonly #reading: AnswerReading;
-  readonly #cutter = new SentenceCutter();
   readonly #recent = new Float32Array(SIDES_COUNT);
   readonly #window = new Float32Array(SIDES_COUNT);
-  /** Of the sentence under way, what has come. */
-  #open = "";
   /** The last WINDOW_UNITS, for the encoder. */
   #tail = "";
   #units = 0;
@@ -80,41 +73,21 @@ export class ChannelReading {
     this.#reading = new AnswerReading(bench.model);
   }
 
-  read(delta: Delta): Await<Held> {
-    return this.#from(delta, 0, ALLOW);
+  /** A whole sentence, or what there is of one where the channel stands still or ends. */
+  read(portion: Delta): Await<Held> {
+    if (portion.final) return this.#finish(portion);
+    const judged = this.#judge(portion);
+    return judged instanceof Promise ? judged.then((late) => this.#held(late)) : this.#held(judged);
   }
 
-  #from(delta: Delta, from: number, before: Verdict): Await<Held> {
-    const { text, start, channel, final } = delta;
-    let verdict = before;
-    for (let at = from; at < text.length; ) {
-      const end = this.#cutter.end(text, at);
-      if (end < 0) {
-        this.#open += text.slice(at);
-        break;
-      }
-      const sentence = this.#open + text.slice(at, end);
-      this.#open = "";
-      at = end;
-      const judged = this.#judge(sentence, channel, start + end);
-      if (judged instanceof Promise) {
-        return judged.then((late) => this.#from(delta, end, join(verdict, late)));
-      }
-      verdict = join(verdict, judged);
-      if (verdict.act === "block") return verdict;
-    }
-    return final ? this.#finish(delta, verdict) : this.#held(verdict, start + text.length);
+  #held(verdict: Verdict): Held {
+    const waits = this.#hotFrom >= 0 && this.#bench.config.hold !== "none" && verdict.act !== "block";
+    return waits ? { ...verdict, holdFrom: this.#hotFrom } : verdict;
   }
 
-  #held(verdict: Verdict, end: number): Held {
-    if (this.#bench.config.hold === "none") return verdict;
-    const from = this.#hotFrom >= 0 ? this.#hotFrom : end - this.#open.length;
-    return from < end ? { ...verdict, holdFrom: from } : verdict;
-  }
-
-  #judge(sentence: string, channel: string, end: number): Await<Verdict> {
-    const isFull = this.#take(sentence);
-    const start = end - sentence.length;
+  #judge({ text, start, channel }: Delta): Await<Verdict> {
+    const isFull = this.#take(text);
+    const end = start + text.length;
     const score = this.#score();
     const note = (now: number) => {
       const verdict = this.#noteSentence(now, channel, start, end);
@@ -186,17 +159,13 @@ export class ChannelReading {
     return harmful("flag", score, channel, start, end);
   }
 
-  #finish({ channel, start, text }: Delta, before: Verdict): Await<Verdict> {
+  #finish({ channel, start, text }: Delta): Await<Verdict> {
     const end = start + text.length;
-    const rest = this.#open;
-    this.#open = "";
-    if (rest !== "") this.#take(rest);
-    if (this.#reading.sentences === 0) return before;
+    if (text !== "") this.#take(text);
+    if (this.#reading.sentences === 0) return ALLOW;
     const conclude = (unsure: Verdict): Verdict => {
-      const verdict = join(before, unsure);
-      if (rest === "") return join(verdict, this.#noteWhole(channel, end));
-      const last = this.#noteSentence(this.#score(), channel, end - rest.length, end);
-      return join(verdict, join(last, this.#noteWhole(channel, end)));
+      const last = text === "" ? ALLOW : this.#noteSentence(this.#score(), channel, start, end);
+      return join(unsure, join(last, this.#noteWhole(channel, end)));
     };
     if (!this.#mayAsk(this.#scoreWhole(), 1)) return conclude(ALLOW);
     return this.#ask(channel, Math.max(0, end - WINDOW_UNITS), end).then(conclude);

@@ -1,6 +1,7 @@
 /** What stage one costs a streamed answer: microseconds a sentence, the shipped model, prose in deltas of 5 units. */
 import { readFileSync } from "node:fs";
 import { IDLE_PORTS, type RequestContext } from "../../src/layer/index.ts";
+import { PortionReader } from "../../src/pipeline/portions.ts";
 import { sentencesOf } from "../../src/text/sentences.ts";
 import { outputClassifier } from "./layer.ts";
 
@@ -19,7 +20,8 @@ const text = Array.from({ length: 400 }, () => {
 }).join("");
 
 const models = new URL("../../config/models/", import.meta.url);
-const layer = outputClassifier.compile(outputClassifier.config.parse({ stageTwo: { enabled: false } }), {
+const config = outputClassifier.config.parse({ stageTwo: { enabled: false } });
+const layer = outputClassifier.compile(config, {
   ...IDLE_PORTS,
   seat: "bench",
   artifacts: {
@@ -35,11 +37,13 @@ for (const size of [5, 40, text.length]) {
     const watch = layer.open({
       soFar: () => ({ act: "allow", findings: [] }),
     } as unknown as RequestContext);
+    const reader = new PortionReader(outputClassifier.portions!(config)!);
     const startedMs = performance.now();
     for (let start = 0; start < text.length; start += size) {
       const piece = text.slice(start, start + size);
       const final = start + size >= text.length;
-      void watch.onChunk?.({ channel: "a", kind: "answer", choice: 0, start, text: piece, final });
+      const delta = { channel: "a", kind: "answer", choice: 0, start, text: piece, final } as const;
+      void reader.tell(delta, (portion) => watch.onChunk!(portion));
     }
     best = Math.min(best, performance.now() - startedMs);
   }

@@ -5,8 +5,11 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { parse } from "yaml";
 import {
+  ALLOW,
+  type Await,
   type ChannelKind,
   ConfigProblem,
+  type Delta,
   type Encoded,
   type Finding,
   findingsOf,
@@ -16,7 +19,9 @@ import {
   type Prompt,
   type RequestContext,
   type SoFar,
+  type Watch,
 } from "../../src/layer/index.ts";
+import { PortionReader } from "../../src/pipeline/portions.ts";
 import { openEncoder } from "../../src/ports/encoder.ts";
 import { sentencesOf } from "../../src/text/sentences.ts";
 import {
@@ -71,6 +76,12 @@ function seat({ model: options = SURE, config, encode }: Given = {}) {
   return { layer, asked, settings };
 }
 
+/** Tells a watch the portions that its kind asks for, as the runner does. */
+function teller(watch: Watch, settings: object = {}): (delta: Delta) => Await<Held> {
+  const reader = new PortionReader(outputClassifier.portions!(outputClassifier.config.parse(settings))!);
+  return (delta) => reader.tell(delta, (portion) => watch.onChunk?.(portion) ?? ALLOW);
+}
+
 function promptOf(text: string): Prompt {
   const leaf: Leaf = { channel: "prompt:0", path: "/m", role: "user", kind: "text", turn: 0, text };
   return {
@@ -112,18 +123,19 @@ async function read({
   kind = "answer",
   ...given
 }: ReadOptions) {
-  const { layer, asked } = seat(given);
+  const { layer, asked, settings } = seat(given);
   const watch = layer.open({
     signal: new AbortController().signal,
     soFar: () => soFar,
   } as unknown as RequestContext);
+  const tell = teller(watch, settings);
   assert.equal((await watch.onPrompt?.(promptOf(ask)))?.act, "allow");
   const findings: Finding[] = [];
   let [act, released, heldMost, start]: [Held["act"], number, number, number] = ["allow", 0, 0, 0];
   for (const end of [...cuts, text.length]) {
     const final = end === text.length;
     const piece = { channel: `${kind}:0`, kind, choice: 0, start, text: text.slice(start, end), final };
-    const held = (await watch.onChunk?.(piece)) as Held;
+    const held = await tell(piece);
     findings.push(...findingsOf(held));
     if (held.act !== "allow") act = held.act;
     if (held.act === "block") break;
@@ -210,20 +222,31 @@ test("every channel is judged by itself", async () => {
   }
   const { layer } = seat({ config: { calm: { sentences: 1 } } });
   const watch = layer.open({ soFar: () => CALM } as unknown as RequestContext);
+  const tell = teller(watch);
   const send = (choice: number, text: string, start: number) =>
-    watch.onChunk?.({
-      channel: `answer:${choice}`,
-      kind: "answer",
-      choice,
-      start,
-      text,
-      final: false,
-    }) as Held;
+    tell({ channel: `answer:${choice}`, kind: "answer", choice, start, text, final: false }) as Held;
   const first = HARM[0]!;
   assert.deepEqual(send(0, first, 0), { act: "allow", holdFrom: 0 });
   assert.deepEqual(send(1, EVERYDAY[0]!, 0), { act: "allow" });
   assert.deepEqual(send(1, first, EVERYDAY[0]!.length), { act: "allow", holdFrom: EVERYDAY[0]!.length });
   assert.equal(send(0, HARM[1]!, first.length).act, "block");
+});
+
+test("what there is of a sentence when its channel rests is judged: it leaves, or it waits for the next", () => {
+  const piece = { channel: "a", kind: "answer", choice: 0, final: false } as const;
+  for (const [sentence, holdFrom] of [
+    [EVERYDAY[0]!, undefined],
+    [HARM[0]!, 0],
+  ] as const) {
+    const { layer } = seat({ config: { calm: { sentences: 1 } } });
+    const tell = teller(layer.open({ soFar: () => CALM } as unknown as RequestContext));
+    const text = sentence.slice(0, -2);
+    assert.deepEqual(tell({ ...piece, start: 0, text }), { act: "allow", holdFrom: 0 });
+    const rested = tell({ ...piece, start: text.length, text: "", rests: true }) as Held;
+    assert.deepEqual([rested.act, rested.holdFrom], ["allow", holdFrom]);
+    const next = tell({ ...piece, start: text.length, text: HARM[1]! }) as Held;
+    assert.equal(next.act, holdFrom === undefined ? "allow" : "block");
+  }
 });
 
 test("hold: none waits for nothing and still ends what goes on", async () => {
@@ -306,7 +329,8 @@ test("nothing leaves while the encoder is asked", async () => {
     soFar: () => CALM,
   } as unknown as RequestContext);
   const text = EVERYDAY.slice(0, 4).join("");
-  const pending = watch.onChunk?.({ channel: "a", kind: "answer", choice: 0, start: 0, text, final: false });
+  const tell = teller(watch);
+  const pending = tell({ channel: "a", kind: "answer", choice: 0, start: 0, text, final: false });
   assert.ok(pending instanceof Promise);
   answer(embedding(-1));
   assert.equal((await pending).act, "allow");
@@ -323,7 +347,7 @@ test("late findings of the seats before count when they are known; their failure
     assert.ok(!(verdict instanceof Promise), "the prompt does not wait");
     await Promise.allSettled([soFar]);
     const text = EVERYDAY.join("");
-    await watch.onChunk?.({ channel: "a", kind: "answer", choice: 0, start: 0, text, final: true });
+    await teller(watch)({ channel: "a", kind: "answer", choice: 0, start: 0, text, final: true });
     assert.equal(asked.length > 0, await soFar.then(() => true).catch(() => false));
   }
 });
@@ -374,11 +398,12 @@ test("long and hostile answers take linear time and bounded memory", async () =>
     const text = unit.repeat(Math.ceil(400_000 / unit.length));
     const { layer } = seat();
     const watch = layer.open({ soFar: () => CALM } as unknown as RequestContext);
+    const tell = teller(watch);
     const begin = performance.now();
     for (let start = 0; start < text.length; start += 64) {
       const piece = text.slice(start, start + 64);
       const final = start + 64 >= text.length;
-      await watch.onChunk?.({ channel: "a", kind: "answer", choice: 0, start, text: piece, final });
+      await tell({ channel: "a", kind: "answer", choice: 0, start, text: piece, final });
     }
     assert.ok(performance.now() - begin < 4000, `${JSON.stringify(unit)}: ${performance.now() - begin} ms`);
   }
@@ -408,7 +433,7 @@ test("the shipped model: its cases", async () => {
       } as unknown as RequestContext);
       await watch.onPrompt?.(promptOf(ask));
       const piece = { channel: "a", kind: "answer", choice: 0, start: 0, text: answer, final: true } as const;
-      const held = (await watch.onChunk?.(piece)) as Held;
+      const held = await teller(watch)(piece);
       assert.equal(held.act !== "allow", side === "catch", `${why}: ${JSON.stringify(findingsOf(held))}`);
     }
   }

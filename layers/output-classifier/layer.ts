@@ -4,15 +4,19 @@
  * linear stage reads everything; the sentence encoder is asked only about exchanges that either side finds doubtful.
  *
  *   prompt -> its subject, findings so far -> calm | doubtful
- *   delta -> sentences -> stage one over the last few, with the prompt -> cold: leaves
- *                                                                     -> hot: waits; hot again: the answer ends
- *                                                                     -> doubtful: encoder, stage two -> hot or cold
+ *   sentence -> stage one over the last few, with the prompt -> cold: leaves
+ *                                                            -> hot: waits; hot again: the answer ends
+ *                                                            -> doubtful: encoder, stage two -> hot or cold
  */
 import { ALLOW, defineLayer, type Prompt, type RequestContext, type Watch } from "../../src/layer/index.ts";
-import { type Bench, ChannelReading, HOLD_UNITS_MAX, type Thresholds } from "./channel.ts";
+import { SENTENCE_UNITS_MAX } from "../../src/text/sentences.ts";
+import { type Bench, ChannelReading, type Thresholds } from "./channel.ts";
 import { config, type OutputClassifierConfig } from "./config.ts";
 import { Exchange, reasonsIn } from "./exchange.ts";
 import { modelRefs, openModel } from "./model.ts";
+
+/** Longest sentence; one unit more where a pair of units must stay together. */
+const PORTION_UNITS_MAX = SENTENCE_UNITS_MAX + 1;
 
 export const outputClassifier = defineLayer<OutputClassifierConfig>({
   kind: "output-classifier",
@@ -20,7 +24,9 @@ export const outputClassifier = defineLayer<OutputClassifierConfig>({
     "Harm in answers, by a trained classifier in two stages that knows what was asked; also while they stream.",
   config,
   phases: ["onPrompt", "onChunk"],
-  holdMax: ({ hold }) => (hold === "none" ? 0 : HOLD_UNITS_MAX),
+  // The sentence under way and the suspicious one before it.
+  holdMax: ({ hold }) => (hold === "none" ? 0 : 2 * PORTION_UNITS_MAX),
+  portions: ({ hold }) => ({ by: "sentence", unitsMax: PORTION_UNITS_MAX, holds: hold !== "none" }),
   needs: modelRefs,
   compile(given, { artifacts, encoder }) {
     const model = openModel(given, artifacts);

@@ -15,6 +15,7 @@ import {
   NO_STANDING,
   type RequestContext,
 } from "../layer/index.ts";
+import { PortionReader } from "../pipeline/portions.ts";
 import { POLICY_FILE } from "../policy/policy-folder.ts";
 import { openEncoder } from "../ports/encoder.ts";
 import { ResponseModel } from "../text/model/response-model.ts";
@@ -70,13 +71,14 @@ export async function openResponseScorer(configDir: string) {
       }),
     );
     const channel = { channel: "answer:0", kind: "answer", choice: 0, start: 0 } as const;
-    const held = await watch.onChunk?.({ ...channel, text, final: true });
-    const findings = held === undefined ? [] : findingsOf(held);
+    const reader = new PortionReader(outputClassifier.portions!(config)!);
+    const held = await reader.tell({ ...channel, text, final: true }, (portion) => watch.onChunk!(portion));
+    const findings = findingsOf(held);
     return {
       id,
       scores: { harmful },
       score: harmful,
-      act: held?.act ?? "allow",
+      act: held.act,
       stage,
       reasons: [...new Set(findings.map(({ reason }) => reason))],
     };
