@@ -1,13 +1,8 @@
 /** What an operator may set of the seat. Thresholds are calibrated probabilities, so that 0.9 means nine in ten. */
 import { z } from "zod";
-import { SHIPPED_SIGNERS, signerProblem } from "../../src/text/model/signer.ts";
+import { modelFields } from "../../src/guard/signed-model.ts";
 
 const own = z.number().min(0).max(1).optional();
-
-const signer = z.string().superRefine((text, context) => {
-  const problem = signerProblem(text);
-  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-});
 
 const look = (sentences: number, scale: number, words: string) =>
   z
@@ -29,32 +24,7 @@ const look = (sentences: number, scale: number, words: string) =>
     .describe(words);
 
 export const config = z.strictObject({
-  model: z
-    .string()
-    .min(1)
-    .default("models/response.safetensors")
-    .describe(
-      "The model, relative to the policy's folder; its signature lies beside it, .sig behind the name.",
-    ),
-  sha256: z
-    .string()
-    .regex(/^[0-9a-fA-F]{64}$/, { error: "must be 64 hex digits" })
-    .optional()
-    .describe("The SHA-256 that the model must have. Absent: any that is signed."),
-  signers: z
-    .array(signer)
-    .min(1)
-    .max(16)
-    .default([...SHIPPED_SIGNERS])
-    .describe(
-      "Who may sign the model: Ed25519 public keys, 32 bytes in base64. Default: who signs releases.",
-    ),
-  unsigned: z
-    .boolean()
-    .default(false)
-    .describe(
-      "Take a model without a signature, for experiments: whoever can write the file then decides what passes.",
-    ),
+  ...modelFields("models/response.safetensors"),
   flagAt: own.describe("Probability from which an answer is flagged. Absent: the model's own."),
   blockAt: own.describe(
     "Probability from which an answer is ended; 1 never ends one. Absent: the model's own, which fewer benign answers reach.",

@@ -8,15 +8,22 @@
  *                                                            -> hot: waits; hot again: the answer ends
  *                                                            -> doubtful: encoder, stage two -> hot or cold
  */
+import { SignedModels } from "../../src/guard/signed-model.ts";
 import { ALLOW, defineLayer, type Prompt, type RequestContext, type Watch } from "../../src/layer/index.ts";
+import { ResponseModel } from "../../src/text/model/response-model.ts";
 import { SENTENCE_UNITS_MAX } from "../../src/text/sentences.ts";
 import { type Bench, ChannelReading, type Thresholds } from "./channel.ts";
 import { config, type OutputClassifierConfig } from "./config.ts";
 import { Exchange, reasonsIn } from "./exchange.ts";
-import { modelRefs, openModel } from "./model.ts";
 
 /** Longest sentence; one unit more where a pair of units must stay together. */
 const PORTION_UNITS_MAX = SENTENCE_UNITS_MAX + 1;
+
+const models = new SignedModels({
+  name: "a response model",
+  trainedBy: "npm run train -- --responses",
+  parse: (bytes) => new ResponseModel(bytes),
+});
 
 export const outputClassifier = defineLayer<OutputClassifierConfig>({
   kind: "output-classifier",
@@ -27,9 +34,9 @@ export const outputClassifier = defineLayer<OutputClassifierConfig>({
   // The sentence under way and the suspicious one before it.
   holdMax: ({ hold }) => (hold === "none" ? 0 : 2 * PORTION_UNITS_MAX),
   portions: ({ hold }) => ({ by: "sentence", unitsMax: PORTION_UNITS_MAX, holds: hold !== "none" }),
-  needs: modelRefs,
+  needs: models.refs,
   compile(given, { artifacts, encoder }) {
-    const model = openModel(given, artifacts);
+    const model = models.open(given, artifacts);
     const { flagAt, blockAt } = given;
     const bench: Bench = {
       config: given,

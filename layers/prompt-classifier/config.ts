@@ -1,8 +1,8 @@
 /** What an operator may set of the seat. Thresholds are calibrated probabilities, so that 0.9 means nine in ten. */
 import { z } from "zod";
+import { modelFields } from "../../src/guard/signed-model.ts";
 import { TIERS } from "../../src/layer/index.ts";
 import type { Head, PromptModel } from "../../src/text/model/prompt-model.ts";
-import { SHIPPED_SIGNERS, signerProblem } from "../../src/text/model/signer.ts";
 
 const part = (value: number, words: string) => z.number().min(0).max(1).default(value).describe(words);
 
@@ -25,38 +25,8 @@ const thresholds = (words: string) =>
     .prefault({})
     .describe(words);
 
-const signer = z.string().superRefine((text, context) => {
-  const problem = signerProblem(text);
-  if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
-});
-
 export const promptClassifierConfig = z.strictObject({
-  model: z
-    .string()
-    .min(1)
-    .default("models/prompt.safetensors")
-    .describe(
-      "The model, relative to the policy's folder; its signature lies beside it, .sig behind the name.",
-    ),
-  sha256: z
-    .string()
-    .regex(/^[0-9a-fA-F]{64}$/, { error: "must be 64 hex digits" })
-    .optional()
-    .describe("The SHA-256 that the model must have. Absent: any that is signed."),
-  signers: z
-    .array(signer)
-    .min(1)
-    .max(16)
-    .default([...SHIPPED_SIGNERS])
-    .describe(
-      "Who may sign the model: Ed25519 public keys, 32 bytes in base64. Default: who signs releases.",
-    ),
-  unsigned: z
-    .boolean()
-    .default(false)
-    .describe(
-      "Take a model without a signature, for experiments: whoever can write the file then decides what passes. Each request says so with prompt.classifier.unsigned.",
-    ),
+  ...modelFields("models/prompt.safetensors", " Each request says so with prompt.classifier.unsigned."),
   any: thresholds("Any attack or harm: the head that all malicious texts train together."),
   jailbreak: thresholds("Attempts to free the model of its rules."),
   injection: thresholds("Orders in what the prompt brings along, such as tool results."),

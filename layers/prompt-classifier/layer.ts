@@ -8,6 +8,7 @@
  *                                        -> doubtful -> newest turn: encoder -> exemplars, stage two -> verdict
  *                                                    -> earlier turn, or no answer: stage one's verdict (+ unsure)
  */
+import { SignedModels } from "../../src/guard/signed-model.ts";
 import {
   ALLOW,
   type Await,
@@ -26,7 +27,7 @@ import {
   type Watch,
 } from "../../src/layer/index.ts";
 import { canonicalOf } from "../../src/text/canonical.ts";
-import type { PromptModel } from "../../src/text/model/prompt-model.ts";
+import { PromptModel } from "../../src/text/model/prompt-model.ts";
 import type { TextReading } from "../../src/text/model/reading.ts";
 import { encoderParts } from "../../src/text/model/scoring.ts";
 import { simHash } from "../../src/text/simhash.ts";
@@ -38,7 +39,6 @@ import {
 } from "./config.ts";
 import { TURNS_MAX, trendOf } from "./conversation.ts";
 import { isRead, judge, placeOf } from "./judgement.ts";
-import { modelRefs, openModel } from "./model.ts";
 import { ReadingMemory } from "./reading-memory.ts";
 
 /** Strings of one request whose wording is compared with the bank and with what was refused; the newest. */
@@ -57,14 +57,20 @@ interface Seat {
   readonly lenient: number;
 }
 
+const models = new SignedModels({
+  name: "a prompt model",
+  trainedBy: "npm run train",
+  parse: (bytes) => new PromptModel(bytes),
+});
+
 export const promptClassifier = defineLayer<PromptClassifierConfig>({
   kind: "prompt-classifier",
   summary: "Jailbreaks, injections and requests for harm, by a trained classifier in two stages.",
   config: promptClassifierConfig,
   phases: ["onLeaf", "onPrompt"],
-  needs: modelRefs,
+  needs: models.refs,
   compile(config, { artifacts, encoder, exemplars, recent }) {
-    const model = openModel(config, artifacts);
+    const model = models.open(config, artifacts);
     const seat: Seat = {
       config: withThresholds(config, model),
       model,
