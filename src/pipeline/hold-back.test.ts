@@ -151,6 +151,28 @@ function pieces(text: string, size: number): string[] {
 }
 
 describe("hold-back", () => {
+  it("counts the event that is being judged as held", async () => {
+    let answer: (outcome: ChunkOutcome) => void = () => {};
+    const engine = new HoldBack({
+      judge: {
+        onChunk: () =>
+          new Promise((resolve) => {
+            answer = resolve;
+          }),
+      },
+      stream: new PlainStream(),
+      redaction: "[{kind}]",
+      heldUnitsMax: 10_000,
+      unknownEvents: "scan",
+      emit: () => {},
+    });
+    const pushed = engine.push({ event: "", data: `a|${"x".repeat(1_000)}` });
+    assert.ok(engine.heldUnits >= 1_000, `${engine.heldUnits} units while its judge thinks`);
+    answer({ verdict: ALLOW, holdFrom: Number.POSITIVE_INFINITY });
+    await pushed;
+    assert.equal(engine.heldUnits, 0);
+  });
+
   const whole = "this is a secret and a secretsecret, then sec and the end s";
   const redacted = "this is a [word] and a [word], then sec and the end s";
 

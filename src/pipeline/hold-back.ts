@@ -96,8 +96,9 @@ export class HoldBack {
     this.#options = options;
   }
 
+  /** What waits, and the event that a seat still thinks about. */
   get heldUnits(): number {
-    return this.#heldUnits;
+    return this.#heldUnits + (this.#judged === undefined ? 0 : weightOf(this.#judged));
   }
 
   /** Takes one event. Once the state is not "open", nothing more may be pushed. */
@@ -395,6 +396,7 @@ export class HoldBack {
 
   #stop(state: HoldState): HoldState {
     this.#state = state;
+    this.#judged = undefined;
     if (state.state !== "ended") {
       this.#queue.length = 0;
     }
