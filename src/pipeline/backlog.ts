@@ -7,6 +7,9 @@ import type { Delta } from "../layer/index.ts";
 /** UTF-16 units that wait for one seat at most; one that falls further behind has timed out. */
 const UNITS_MAX = 262_144;
 
+/** A part that waits takes memory beside its text: many short or empty ones must reach the bound too. */
+const DELTA_UNITS = 64;
+
 export class Backlog {
   #waiting: Delta[] = [];
   #units = 0;
@@ -15,7 +18,7 @@ export class Backlog {
 
   /** False where it would be too much. */
   put(delta: Delta): boolean {
-    this.#units += delta.text.length;
+    this.#units += delta.text.length + DELTA_UNITS;
     if (this.#units > UNITS_MAX) return false;
     this.#waiting.push(delta);
     return true;
@@ -23,7 +26,7 @@ export class Backlog {
 
   take(): Delta | undefined {
     const delta = this.#waiting.shift();
-    this.#units -= delta?.text.length ?? 0;
+    if (delta !== undefined) this.#units -= delta.text.length + DELTA_UNITS;
     return delta;
   }
 

@@ -462,6 +462,33 @@ describe("passage", () => {
     );
   });
 
+  it("an ending waits for a shadow that is behind as long as for one question, not for each", async () => {
+    let heard = 0;
+    const slow: Watch = {
+      onChunk() {
+        heard += 1;
+        return new Promise((resolve) => setTimeout(resolve, 40, BLOCK));
+      },
+    };
+    const passage = passageOf([seatOf(slow, { id: "shadow", mode: "shadow", timeoutMs: 100 })]);
+    for (let i = 0; i < 50; i++) passage.onChunk(delta("x", i));
+    await passage.onEnd({ cause: "complete", usage: {}, upstreamCalled: true });
+    assert.ok(heard < 10, `${heard} questions before the ending`);
+    const noted = passage.records();
+    assert.equal(noted[0]!.state, "timed_out");
+    assert.ok(noted[0]!.findings.some(({ reason }) => reason === "layer.timeout"));
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    assert.deepEqual(passage.records()[0]!.findings, noted[0]!.findings, "what comes later is not noted");
+  });
+
+  it("parts of an answer that wait for a shadow take memory beside their text", () => {
+    const slow: Watch = { onChunk: () => new Promise(() => {}) };
+    const passage = passageOf([seatOf(slow, { id: "shadow", mode: "shadow", timeoutMs: 50 })]);
+    for (let i = 0; i < 20_000; i++)
+      passage.onChunk({ ...delta("", 0), channel: `answer:${i}`, final: true });
+    assert.equal(passage.records()[0]!.state, "timed_out");
+  });
+
   it("tells the layers that ask when a prompt is refused, also those that were not reached", async () => {
     for (const [watch, mode, heard] of [
       [{ onLeaf: () => BLOCK }, "enforce", 1],

@@ -287,6 +287,8 @@ export class Passage implements RequestContext {
   async #catchUp(run: SeatRun, backlog: Backlog, first: Promise<Held>): Promise<void> {
     let held = await first;
     for (;;) {
+      // Given up at the end of the request, whose record is written.
+      if (run.backlog !== backlog) return;
       this.#note(run, held);
       const delta = backlog.take();
       if (delta === undefined) break;
@@ -294,6 +296,21 @@ export class Passage implements RequestContext {
       held = await this.#hear(run, delta);
     }
     run.backlog = undefined;
+  }
+
+  /** The ending waits for a shadow that is behind, but no longer than for one question. */
+  async #lastWait(run: SeatRun, backlog: Backlog): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<"late">((resolve) => {
+      timer = setTimeout(() => setImmediate(resolve, "late" as const), run.seat.timeoutMs);
+    });
+    const first = await Promise.race([backlog.caughtUp, deadline]);
+    clearTimeout(timer);
+    if (first !== "late") return;
+    backlog.drop();
+    run.backlog = undefined;
+    // One that failed on its way has said so.
+    if (run.state === "ran") this.#note(run, run.fail("timed_out"));
   }
 
   #tell(run: SeatRun, delta: Delta): Await<Held> {
@@ -349,7 +366,7 @@ export class Passage implements RequestContext {
         run.watch = undefined;
         return watch.onEnd === undefined ? ALLOW : this.#timed(run, watch, (open) => open.onEnd!(ending));
       };
-      const outcome = run.backlog === undefined ? end() : run.backlog.caughtUp.then(end);
+      const outcome = run.backlog === undefined ? end() : this.#lastWait(run, run.backlog).then(end);
       if (outcome instanceof Promise) pending.push(outcome.then((verdict) => this.#note(run, verdict)));
       else this.#note(run, outcome);
     }
