@@ -18,6 +18,7 @@ import {
   shapeOf,
 } from "../text/features.ts";
 import { disguisesOf, readableText } from "../text/model/disguises.ts";
+import { runNetwork } from "../text/model/network.ts";
 import {
   FACTS_COUNT,
   factsOf,
@@ -25,7 +26,6 @@ import {
   HEADS_COUNT,
   MODEL_FORMAT,
   networkInput,
-  runNetwork,
 } from "../text/model/prompt-model.ts";
 import { ENCODER_UNITS } from "../text/model/scoring.ts";
 import { type Tensor, writeTensors } from "../text/model/tensors.ts";

@@ -1,6 +1,7 @@
 /**
  * What a shadow seat has still to hear of an answer while it thinks about what it heard before. Nobody waits for a
- * shadow, so the answer goes on; the seat hears all of it, in order, as late as it takes.
+ * shadow, so the answer goes on and the seat hears the rest in order, later: an ending waits for it as long as for one
+ * question, and one that is still behind then, or too far behind before, has timed out.
  */
 import type { Delta } from "../layer/index.ts";
 

@@ -9,8 +9,9 @@
  */
 import { FEATURES_VERSION, type Shape } from "../features.ts";
 import { unitsOf } from "../units.ts";
+import { type Network, runNetwork } from "./network.ts";
 import { Tally } from "./tally.ts";
-import { readTensors, type TensorFile } from "./tensors.ts";
+import { readTensors, type TensorFile, tensor } from "./tensors.ts";
 
 /** `any` is trained on all malicious texts together; the others on their own kind. */
 export const HEADS = ["any", "harmful", "jailbreak", "injection"] as const;
@@ -201,15 +202,6 @@ function sumUp(
   into[3] = sums[3]! * scale[3]! * length + bias[3]!;
 }
 
-export interface Network {
-  readonly width: number;
-  readonly hidden: number;
-  readonly first: Float32Array;
-  readonly firstBias: Float32Array;
-  readonly second: Float32Array;
-  readonly secondBias: Float32Array;
-}
-
 /** How far the encoder, which knows English, can be believed. */
 export interface Facts {
   /** UTF-16 units of the whole text. */
@@ -253,42 +245,4 @@ export function networkInput(
   input.set(logits.subarray(0, HEADS_COUNT), embeddingLength);
   input.set([Math.log2(1 + facts.units), facts.ascii, facts.marks], embeddingLength + HEADS_COUNT);
   return input;
-}
-
-/** `hidden` is scratch of the hidden layer's length; `out` takes one logit for each head. */
-export function runNetwork(
-  network: Network,
-  input: Float32Array,
-  hidden: Float32Array,
-  out: Float32Array,
-): void {
-  const { first, firstBias, second, secondBias } = network;
-  hidden.set(firstBias);
-  for (let d = 0; d < network.width; d++) {
-    const value = input[d]!;
-    const at = d * network.hidden;
-    for (let h = 0; h < network.hidden; h++) hidden[h] = hidden[h]! + value * first[at + h]!;
-  }
-  out.set(secondBias);
-  for (let h = 0; h < network.hidden; h++) {
-    const value = hidden[h]!;
-    if (value <= 0) continue;
-    for (let head = 0; head < HEADS_COUNT; head++) {
-      out[head] = out[head]! + value * second[h * HEADS_COUNT + head]!;
-    }
-  }
-}
-
-function tensor<T extends Float32Array | Int32Array>(
-  file: TensorFile,
-  name: string,
-  type: { new (length: number): T },
-  length?: number,
-): T {
-  const data = file.tensors.get(name)?.data;
-  if (!(data instanceof type)) throw new Error(`it has no tensor "${name}" of the right type`);
-  if (length !== undefined && data.length !== length) {
-    throw new Error(`its tensor "${name}" has ${data.length} numbers; ${length} were expected`);
-  }
-  return data;
 }

@@ -8,8 +8,9 @@
  *   prompt --features--> four logits --+                       doubtful: + network(embeddings) --> probability
  */
 import { FEATURES_VERSION, type Shape } from "../features.ts";
+import { type Network, runNetwork } from "./network.ts";
 import { Tally } from "./tally.ts";
-import { readTensors, type TensorFile } from "./tensors.ts";
+import { readTensors, tensor } from "./tensors.ts";
 
 /**
  * `harmful` the answer does harm · `refuses` it declines · `topic` its subject is harm, whatever it says of it ·
@@ -67,14 +68,8 @@ export class ResponseModel {
   readonly #first: Float32Array;
   readonly #second: Float32Array;
   readonly #sentence: Float32Array;
-  readonly #network: {
-    readonly width: number;
-    readonly hidden: number;
-    readonly first: Float32Array;
-    readonly firstBias: Float32Array;
-    readonly second: Float32Array;
-    readonly secondBias: Float32Array;
-  };
+  readonly #network: Network;
+  readonly #hidden: Float32Array;
   readonly #terms = new Float32Array(SECOND_TERMS);
 
   /** Throws an Error that says why the file cannot be used. */
@@ -88,27 +83,27 @@ export class ResponseModel {
       );
     }
     this.about = about;
-    const table = file.tensors.get("linear.table")?.data;
-    if (!(table instanceof Int32Array)) throw new Error('it has no tensor "linear.table" of the right type');
+    const table = tensor(file, "linear.table", Int32Array);
     this.bits = Math.log2(table.length);
     if (!Number.isInteger(this.bits)) throw new Error("its table's length is no power of two");
     this.#tally = new Tally(table);
-    this.#scale = floats(file, "linear.scale", SIDES_COUNT);
-    this.#bias = floats(file, "linear.bias", SIDES_COUNT);
-    this.#first = floats(file, "exchange.first", FIRST_TERMS);
-    this.#second = floats(file, "exchange.second", SECOND_TERMS);
-    this.#sentence = floats(file, "exchange.sentence", FIRST_TERMS);
-    const [low = 0, high = 1] = floats(file, "doubt", 2);
+    this.#scale = tensor(file, "linear.scale", Float32Array, SIDES_COUNT);
+    this.#bias = tensor(file, "linear.bias", Float32Array, SIDES_COUNT);
+    this.#first = tensor(file, "exchange.first", Float32Array, FIRST_TERMS);
+    this.#second = tensor(file, "exchange.second", Float32Array, SECOND_TERMS);
+    this.#sentence = tensor(file, "exchange.sentence", Float32Array, FIRST_TERMS);
+    const [low = 0, high = 1] = tensor(file, "doubt", Float32Array, 2);
     this.doubt = { low, high };
-    const firstBias = floats(file, "network.firstBias");
+    const firstBias = tensor(file, "network.firstBias", Float32Array);
     const hidden = firstBias.length;
-    const first = floats(file, "network.first");
+    const first = tensor(file, "network.first", Float32Array);
     const width = first.length / hidden;
     if (!Number.isInteger(width)) throw new Error("its network has no sensible width");
     this.embeddingLength = width;
-    const second = floats(file, "network.second", hidden * SIDES_COUNT);
-    const secondBias = floats(file, "network.secondBias", SIDES_COUNT);
+    const second = tensor(file, "network.second", Float32Array, hidden * SIDES_COUNT);
+    const secondBias = tensor(file, "network.secondBias", Float32Array, SIDES_COUNT);
     this.#network = { width, hidden, first, firstBias, second, secondBias };
+    this.#hidden = new Float32Array(hidden);
   }
 
   /** Sums of a folded text's features, until the next call. */
@@ -143,20 +138,8 @@ export class ResponseModel {
 
   /** The network's logits of what the encoder made of one text, in the order of SIDES. */
   readSecond(embedding: Float32Array): Float32Array {
-    const { width, hidden, first, firstBias, second, secondBias } = this.#network;
-    const between = firstBias.slice();
-    for (let d = 0; d < width; d++) {
-      const value = embedding[d]!;
-      for (let h = 0; h < hidden; h++) between[h] = between[h]! + value * first[d * hidden + h]!;
-    }
-    const out = secondBias.slice();
-    for (let h = 0; h < hidden; h++) {
-      const value = between[h]!;
-      if (value <= 0) continue;
-      for (let side = 0; side < SIDES_COUNT; side++) {
-        out[side] = out[side]! + value * second[h * SIDES_COUNT + side]!;
-      }
-    }
+    const out = new Float32Array(SIDES_COUNT);
+    runNetwork(this.#network, embedding, this.#hidden, out);
     return out;
   }
 
@@ -178,13 +161,4 @@ function probability(terms: Float32Array, weights: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < weights.length; i++) sum += weights[i]! * terms[i]!;
   return 1 / (1 + Math.exp(-sum));
-}
-
-function floats(file: TensorFile, name: string, length?: number): Float32Array {
-  const data = file.tensors.get(name)?.data;
-  if (!(data instanceof Float32Array)) throw new Error(`it has no tensor "${name}" of the right type`);
-  if (length !== undefined && data.length !== length) {
-    throw new Error(`its tensor "${name}" has ${data.length} numbers; ${length} were expected`);
-  }
-  return data;
 }

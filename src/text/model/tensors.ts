@@ -98,3 +98,18 @@ function typeNameOf(data: TensorData): TypeName {
   }
   throw new Error("a tensor of a type that cannot be written");
 }
+
+/** Throws an Error where the file has no such tensor, or one of another type or length. */
+export function tensor<T extends Float32Array | Int32Array>(
+  file: TensorFile,
+  name: string,
+  type: { new (length: number): T },
+  length?: number,
+): T {
+  const data = file.tensors.get(name)?.data;
+  if (!(data instanceof type)) throw new Error(`it has no tensor "${name}" of the right type`);
+  if (length !== undefined && data.length !== length) {
+    throw new Error(`its tensor "${name}" has ${data.length} numbers; ${length} were expected`);
+  }
+  return data;
+}
