@@ -1,6 +1,7 @@
 /**
  * Replaces a file in one step: a reader sees the old content or the new, and after a power cut one of the
- * two is there. The new content is written beside the file, forced to disk and renamed over it.
+ * two is there. The new content is written beside the file, forced to disk and renamed over it. What goes wrong is
+ * told in the file's own name: the one beside it is new with each try.
  */
 import { randomBytes } from "node:crypto";
 import { open, rename, unlink } from "node:fs/promises";
@@ -23,6 +24,7 @@ export async function replaceFile(
     await rename(temporary, path);
   } catch (error) {
     await unlink(temporary).catch(() => {});
+    if (error instanceof Error) error.message = error.message.replaceAll(temporary, path);
     throw error;
   }
   const folder = await open(dirname(path), "r");

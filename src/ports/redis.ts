@@ -1,7 +1,8 @@
 /**
  * Redis or Redis Cluster behind one connection, with one word on whether it answers. Redis may be slow, frozen, gone
  * or read-only at any moment; a request must not find that out by waiting. So the first command that misses its
- * deadline ends the asking: callers are refused at once, and a probe alone goes on until it is answered.
+ * deadline ends the asking: those that wait beside it give up with it, callers are refused at once, and a probe alone
+ * goes on until it is answered.
  *
  *            command missed its deadline, connection broke, READONLY, LOADING, ...
  *       up ------------------------------------------------------------------------> away
@@ -128,6 +129,8 @@ class RedisLink implements SharedRedis {
   #upSinceMs = 0;
   /** When a command was last answered. */
   #answeredMs = 0;
+  /** Each gives its command up: who waits on a server that is away has nothing to wait for. */
+  readonly #giveUps = new Set<(why: string) => void>();
 
   constructor(connection: RedisConnection, settings: RedisSettings, times: RedisTimes) {
     this.#connection = connection;
@@ -161,18 +164,22 @@ class RedisLink implements SharedRedis {
     const client = this.#client;
     return new Promise<T>((resolve, reject) => {
       let isOpen = true;
-      const missed = () => {
+      const giveUp = (why: string) => {
+        clearTimeout(timer);
+        this.#giveUps.delete(giveUp);
         isOpen = false;
-        const why = `Redis did not answer within ${deadlineMs} ms`;
-        this.#goAway(client, why);
         reject(new RedisAway(why));
+      };
+      const missed = () => {
+        const why = `Redis did not answer within ${deadlineMs} ms`;
+        giveUp(why);
+        this.#goAway(client, why);
       };
       // The caller is answered otherwise, before the deadline of whoever asked for it; of Redis it says nothing yet.
       const heldUp = () => {
-        isOpen = false;
         const why = "this gateway was held up";
+        giveUp(why);
         if (performance.now() - this.#answeredMs > UNHEARD_MS_MAX) this.#goAway(client, why);
-        reject(new RedisAway(why));
       };
       // Timers come before the sockets in a turn of the event loop, setImmediate after them: what has come is read
       // before the verdict. A long turn may have read the socket at its start; then the next one decides.
@@ -198,17 +205,21 @@ class RedisLink implements SharedRedis {
         timer = setTimeout(due, deadlineMs);
       };
       let timer = setTimeout(due, deadlineMs);
+      const ended = () => {
+        clearTimeout(timer);
+        this.#giveUps.delete(giveUp);
+        isOpen = false;
+      };
+      this.#giveUps.add(giveUp);
       command(client).then(
         (value) => {
-          clearTimeout(timer);
-          isOpen = false;
+          ended();
           this.#answeredMs = performance.now();
           resolve(value);
         },
         (error: unknown) => {
-          clearTimeout(timer);
           if (!isOpen) return;
-          isOpen = false;
+          ended();
           reject(this.#judged(client, error));
         },
       );
@@ -320,6 +331,7 @@ class RedisLink implements SharedRedis {
     this.#isUp = false;
     this.#problem = why;
     this.#heardMs = performance.now();
+    for (const giveUp of this.#giveUps) giveUp(why);
     this.#tell();
     this.#probe();
   }

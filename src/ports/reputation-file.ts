@@ -3,11 +3,10 @@
  * Redis is away at the start. It is written in slices, one entity a line, so that no request waits for a large
  * table, and replaced in one step, so that no reader sees half of one.
  */
-import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { open, rename, unlink } from "node:fs/promises";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { z } from "zod";
+import { replaceFile } from "../files/replace-file.ts";
 import { ENTITY_KINDS } from "../layer/index.ts";
 import {
   type EntityTables,
@@ -57,21 +56,8 @@ const row = z.strictObject({
 const file = z.strictObject({ version: z.literal(1), entities: z.array(row) });
 type Row = z.infer<typeof row>;
 
-export async function writeReputation(path: string, tables: EntityTables, nowMs: number): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString("hex")}`;
-  try {
-    const handle = await open(temporary, "wx", 0o600);
-    try {
-      await handle.writeFile(lines(tables, nowMs));
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await unlink(temporary).catch(() => {});
-    throw error;
-  }
+export function writeReputation(path: string, tables: EntityTables, nowMs: number): Promise<void> {
+  return replaceFile(path, lines(tables, nowMs));
 }
 
 async function* lines(tables: EntityTables, nowMs: number): AsyncGenerator<string> {
