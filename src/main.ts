@@ -4,6 +4,7 @@
  */
 import { layerKinds } from "../layers/index.ts";
 import { openAdmin } from "./console/admin.ts";
+import type { AuditEntry } from "./console/audited.ts";
 import { adminRoutes } from "./console/routes.ts";
 import { anthropic } from "./dialect/anthropic/index.ts";
 import { openai } from "./dialect/openai/index.ts";
@@ -12,12 +13,16 @@ import type { Services } from "./http/services.ts";
 import { openUpstreams } from "./http/upstream-open.ts";
 import type { UpstreamStats } from "./http/upstream-set.ts";
 import { ENTITY_KINDS, type Entity, type LayerKind } from "./layer/index.ts";
+import { Audit, auditDirOf, checkpointsOf } from "./ledger/audit.ts";
+import { isInside } from "./ledger/audit-checkpoints.ts";
+import { openAuditKey } from "./ledger/audit-key.ts";
+import { readAudit } from "./ledger/audit-reader.ts";
 import { openSpool } from "./ledger/spool.ts";
 import { HeldBudget } from "./pipeline/held-budget.ts";
 import { VerdictCache } from "./pipeline/verdict-cache.ts";
 import type { GatewayConfig } from "./policy/gateway-file.ts";
 import { formatProblems } from "./policy/problems.ts";
-import { openPolicy } from "./policy/store.ts";
+import { openPolicy, type ReloadResult } from "./policy/store.ts";
 import { MemoryCounters } from "./ports/counters-memory.ts";
 import type { RedisCounters } from "./ports/counters-redis.ts";
 import { type EncoderStats, openEncoder } from "./ports/encoder.ts";
@@ -70,6 +75,29 @@ export async function openSallyport(options: SallyportOptions) {
     onAlarm: (alarm) => log.error({ ...alarm }, "the spool's state changed"),
   });
   opening.defer(() => spool.close());
+
+  // The audit chain before anything that can be changed: what cannot be put on record is not changed.
+  const auditDir = auditDirOf(dataDir);
+  const checkpoints = checkpointsOf(dataDir, config.audit.checkpoints);
+  const audit = new Audit({
+    ...config.audit,
+    dir: auditDir,
+    checkpoints,
+    checkpointMs: config.audit.checkpointSec * 1_000,
+    key: openAuditKey(auditDir, env),
+    onProblem: (what, problem) =>
+      problem === undefined
+        ? log.info({ what }, "are written again")
+        : log.error({ what, problem }, "cannot be written"),
+  });
+  opening.defer(() => audit.close());
+  if (isInside(checkpoints, dataDir)) {
+    const problem =
+      "the audit chain's checkpoints lie in the data folder: whoever can write it can forge both. " +
+      "Name a place elsewhere in audit.checkpoints of gateway.yaml";
+    log.warn({ checkpoints, problem }, "served as it was asked for");
+  }
+  audit.note({ actor: "system", action: "gateway.start", target: `process ${process.pid}`, outcome: "done" });
 
   // Redis, where one is named: limits, keys, sanctions and reputation are then shared by all gateways. One that is
   // away stops nothing from starting: each seat says what holds meanwhile.
@@ -155,6 +183,7 @@ export async function openSallyport(options: SallyportOptions) {
     pollMs: config.policyPollMs,
     onReload(result) {
       metrics.policyReload(result);
+      if (result.result !== "unchanged") audit.note(loadOf(result));
       const problems = result.result === "unchanged" ? [] : result.problems;
       const fields = { result: result.result, revision: result.revision };
       if (problems.length === 0) log.info(fields, "policy");
@@ -206,6 +235,7 @@ export async function openSallyport(options: SallyportOptions) {
     redis,
     upstreams,
     spool,
+    audit: { read: (query) => readAudit(auditDir, query), stats: () => audit.stats() },
     metrics,
     metricsAccess: config.admin.metrics,
     state,
@@ -215,8 +245,17 @@ export async function openSallyport(options: SallyportOptions) {
     token: options.adminToken,
     readToken: env["SALLYPORT_ADMIN_READ_TOKEN"] || undefined,
     routes,
-    audit: ({ actor, action, target, outcome, status }) =>
-      log.info({ actor, action, target, outcome, status }, "an operator's action"),
+    audit: {
+      begin: (act) => audit.begin(act),
+      refused(entry) {
+        log.info(actionOf(entry), "an operator's action");
+        return audit.refused(entry);
+      },
+      end(begun, entry) {
+        log.info(actionOf(entry), "an operator's action");
+        return audit.end(begun, entry);
+      },
+    },
     onFault: (error, action) => log.error({ action, err: error }, "an admin call failed"),
   });
   opening.defer(() => admin.close());
@@ -245,6 +284,13 @@ export async function openSallyport(options: SallyportOptions) {
   metrics.read("spoolSegmentsDropped", () => spool.stats().segmentsDropped);
   metrics.read("spoolBytes", () => spool.stats().bytes);
   metrics.read("spoolAccepting", () => (spool.accepting ? 1 : 0));
+  metrics.read("auditRecords", () => audit.stats().records);
+  metrics.read("auditFailures", () => [
+    [["record"], audit.stats().recordFailures],
+    [["checkpoint"], audit.stats().checkpointFailures],
+  ]);
+  metrics.read("auditBytes", () => audit.stats().bytes);
+  metrics.read("auditUnchecked", () => audit.stats().head.seq - (audit.stats().checkpoint?.seq ?? 0));
   metrics.read("counterKeys", () => counters.stats().keys);
   metrics.read("counterOverflow", () => counters.stats().overflowed);
   metrics.read("counterLeases", () => counters.stats().leases);
@@ -306,6 +352,7 @@ export async function openSallyport(options: SallyportOptions) {
     counters,
     upstreams,
     spool,
+    audit,
     held,
     /** Refuses new requests, lets running ones end within the grace time, then closes what was opened, last first. */
     async close(graceMs: number = timeouts.drainMs): Promise<void> {
@@ -314,6 +361,27 @@ export async function openSallyport(options: SallyportOptions) {
       await opened.disposeAsync();
     },
   };
+}
+
+/** A change of policy for the audit chain, whoever asked for it. */
+function loadOf(
+  result: Exclude<ReloadResult, { readonly result: "unchanged" }>,
+): Parameters<Audit["note"]>[0] {
+  const isApplied = result.result === "applied";
+  const problems = result.problems
+    .slice(0, 3)
+    .map(({ file, line, path, message }) => ({ file, line, path, message }));
+  const before = isApplied ? result.previous : undefined;
+  return {
+    ...{ actor: "file", action: "policy.load", target: result.revision },
+    outcome: isApplied ? "done" : "refused",
+    ...(before !== undefined && { before }),
+    after: { ...(isApplied && { servedFrom: result.servedFrom }), ...(problems.length > 0 && { problems }) },
+  };
+}
+
+function actionOf({ actor, action, target, outcome, status }: AuditEntry) {
+  return { actor, action, target, outcome, status };
 }
 
 function activeByKind(sanctions: readonly { readonly entity: Entity }[]): [string[], number][] {

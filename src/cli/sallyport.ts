@@ -14,6 +14,7 @@ const USAGE = `sallyport: a guarded double gate in front of a model API
   sallyport reputation show KIND ID why a caller stands where they stand, on a running gateway
   sallyport exemplars list|add|remove
                                     texts that are known as bad or good, on a running gateway
+  sallyport audit verify|list       who changed what, and whether that record is whole
   sallyport score                   what the prompt defence makes of texts: JSON lines in, JSON lines out
   sallyport train --data DIR        train the prompt classifier
   sallyport eval --data DIR         measure it on labelled rows
@@ -28,6 +29,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   sanctions: async () => (await import("./sanctions.ts")).runSanctions,
   reputation: async () => (await import("./reputation.ts")).runReputation,
   exemplars: async () => (await import("./exemplars.ts")).runExemplars,
+  audit: async () => (await import("./audit.ts")).runAudit,
   score: async () => (await import("./score.ts")).runScore,
   train: async () => (await import("./train.ts")).runTrain,
   eval: async () => (await import("./eval.ts")).runEval,

@@ -230,7 +230,6 @@ test("who did it goes on record, and no key with it", async (context) => {
   ]);
   const text = JSON.stringify(admin.audits);
   assert.ok(!text.includes(made.body.key) && !text.includes(TOKEN));
-  assert.ok(admin.audits.every(({ at }) => Math.abs(Date.parse(at) - Date.now()) < 60_000));
 });
 
 test("a store that is away is 503 with its reason; a bug is 500 without", async (context) => {

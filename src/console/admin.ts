@@ -8,25 +8,13 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { AuditTrail } from "../ledger/audit.ts";
 import { LoginAttempts } from "./attempts.ts";
+import { audited, entryOf } from "./audited.ts";
 import { BODY_BYTES_MAX, readJson } from "./body.ts";
 import { fault, faultOf, invalid } from "./faults.ts";
 import type { AdminRoute, Call, Reply } from "./route.ts";
 import { actorOf, BAD_ACTOR, checkedCall, Router, type Target, targetOf } from "./router.ts";
-
-export interface AuditEntry {
-  /** RFC 3339. */
-  readonly at: string;
-  /** As `x-sallyport-actor` says: a name that the holder of the token chose. */
-  readonly actor: string;
-  /** The row's id, such as "keys.revoke". */
-  readonly action: string;
-  /** Ids and names of what was made or changed; never a key or a token. */
-  readonly target: string;
-  /** `refused`: nothing was changed. `failed`: nobody knows. */
-  readonly outcome: "done" | "refused" | "failed";
-  readonly status: number;
-}
 
 export interface AdminOptions {
   readonly host: string;
@@ -36,8 +24,8 @@ export interface AdminOptions {
   /** May read. Absent: there is no such token. */
   readonly readToken?: string | undefined;
   readonly routes: readonly AdminRoute[];
-  /** Told of each call that could change something, whatever became of it. Must not throw. */
-  readonly audit?: (entry: AuditEntry) => void;
+  /** Told of each call that could change something, before and after; a change that it cannot take is not made. */
+  readonly audit?: Omit<AuditTrail, "note">;
   /** Told of what a handler threw, before it is answered with 500 or 503. */
   readonly onFault?: (error: unknown, action: string) => void;
   /** Milliseconds, monotonic: for the limit on failed logins. */
@@ -125,14 +113,12 @@ class AdminListener {
     if (route.method === "GET") return this.#run(route, segments, target, request, "reader");
     // From here on it could change something, so it goes on record.
     const actor = actorOf(request.headers["x-sallyport-actor"], right === "all" ? "admin" : "reader");
-    const reply =
+    if (actor !== undefined && right === "all") return this.#run(route, segments, target, request, actor);
+    const refused =
       actor === undefined
         ? BAD_ACTOR
-        : right !== "all"
-          ? fault("read_only", "Send the admin token (SALLYPORT_ADMIN_TOKEN); this one may only GET.")
-          : await this.#run(route, segments, target, request, actor);
-    if (reply !== undefined) this.#record(route, actor ?? "unnamed", reply, segments);
-    return reply;
+        : fault("read_only", "Send the admin token (SALLYPORT_ADMIN_TOKEN); this one may only GET.");
+    return this.#refuse(refused, route, actor ?? "unnamed", segments);
   }
 
   async #run(
@@ -142,25 +128,33 @@ class AdminListener {
     request: IncomingMessage,
     actor: string,
   ): Promise<Reply | undefined> {
+    const isChange = route.method !== "GET";
+    const refuse = (reply: Reply) => (isChange ? this.#refuse(reply, route, actor, segments) : reply);
     const body = await readJson(request);
     switch (body.state) {
       case "gone":
         return undefined;
-      case "too_large":
-        return fault("too_large", `Send at most ${BODY_BYTES_MAX} bytes.`, {
-          headers: { connection: "close" },
-        });
+      case "too_large": {
+        const headers = { connection: "close" };
+        return refuse(fault("too_large", `Send at most ${BODY_BYTES_MAX} bytes.`, { headers }));
+      }
       case "bad":
-        return invalid([{ path: "", message: body.why }]);
+        return refuse(invalid([{ path: "", message: body.why }]));
       case "read":
         break;
       default:
         return body satisfies never;
     }
     const checked = checkedCall(route, { segments, query, body: body.value, actor });
-    if ("refused" in checked) return checked.refused;
+    if ("refused" in checked) return refuse(checked.refused);
+    const answer = () => this.#handled(route, checked.call, request.headers["if-match"]);
+    if (!isChange) return answer();
+    return audited({ action: route.id, actor, segments, audit: this.#options.audit }, answer);
+  }
+
+  async #handled(route: AdminRoute, call: Call, ifMatch: string | undefined): Promise<Reply> {
     try {
-      return await handled(route, checked.call, request.headers["if-match"]);
+      return await handled(route, call, ifMatch);
     } catch (error) {
       const known = faultOf(error, route.faults?.store_away !== undefined);
       if (known === undefined || known.status >= 500) this.#options.onFault?.(error, route.id);
@@ -168,23 +162,15 @@ class AdminListener {
     }
   }
 
-  #record(
+  /** Refused before anything was begun; an attempt is on record too. */
+  async #refuse(
+    reply: Reply,
     { id }: AdminRoute,
     actor: string,
-    { status, target }: Reply,
     segments: Readonly<Record<string, string>>,
-  ): void {
-    const outcome = status < 300 ? "done" : status < 500 ? "refused" : "failed";
-    // What was refused may hold anything, a key in the wrong place for one: only what a handler names is kept.
-    const named = target ?? (outcome === "refused" && status === 400 ? "" : plainNames(segments));
-    this.#options.audit?.({
-      at: new Date().toISOString(),
-      actor,
-      action: id,
-      target: named,
-      outcome,
-      status,
-    });
+  ): Promise<Reply> {
+    await this.#options.audit?.refused(entryOf(id, actor, reply, segments));
+    return reply;
   }
 
   #rightOf(presented: string | undefined): Right {
@@ -229,13 +215,6 @@ async function handled(route: AdminRoute, call: Call, ifMatch: string | undefine
     }
   }
   return route.handle(call);
-}
-
-/** Values of the path, without whatever looks like a credential. */
-function plainNames(segments: Readonly<Record<string, string>>): string {
-  return Object.values(segments)
-    .map((value) => value.replace(/\b(?:sk|sp|pk)-[\w-]{6,}/g, "[masked]").slice(0, 300))
-    .join(" ");
 }
 
 function bearerOf(request: IncomingMessage): string | undefined {

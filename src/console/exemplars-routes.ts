@@ -85,8 +85,9 @@ export const exemplarsRoutes = [
     faults: { store_away: STORE_AWAY },
     async handle({ body, actor }, { exemplars }) {
       const row = await exemplars.add({ ...body, by: actor });
+      const after = viewOf(row);
       const headers = { location: `/api/exemplars/${row.id}` };
-      return { status: 201, body: viewOf(row), headers, target: `${row.id} ${row.label}` };
+      return { status: 201, body: after, headers, target: `${row.id} ${row.label}`, change: { after } };
     },
   }),
   defineRoute({
@@ -122,7 +123,10 @@ export const exemplarsRoutes = [
     },
     faults: { not_found: NO_SUCH, store_away: STORE_AWAY },
     async handle({ params: { id: wanted } }, parts) {
-      return (await parts.exemplars.remove(wanted)) ? ok({ id: wanted, removed: true }) : noSuch();
+      const row = parts.exemplars.get(wanted);
+      if (!(await parts.exemplars.remove(wanted))) return noSuch();
+      const change = { before: row === undefined ? null : viewOf(row) };
+      return ok({ id: wanted, removed: true }, { change });
     },
   }),
 ];

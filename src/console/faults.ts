@@ -17,6 +17,7 @@ const FAULTS = {
   attempts: { status: 429, title: "Too many failed logins from this address." },
   internal: { status: 500, title: "The admin API failed." },
   store_away: { status: 503, title: "The store behind this does not answer." },
+  unrecorded: { status: 507, title: "The audit record of this cannot be written." },
 } as const satisfies Readonly<Record<string, { readonly status: number; readonly title: string }>>;
 
 export type FaultCode = keyof typeof FAULTS;

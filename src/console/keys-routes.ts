@@ -131,7 +131,8 @@ export const keysRoutes = [
         ...(wanted !== undefined && { scopes: wanted }),
         ...(canary && { canary }),
       });
-      return created(made);
+      const { id: _, prefix: _prefix, ...after } = keyWith(made.id, { identities }) ?? { id: "", prefix: "" };
+      return { ...created(made), change: { after } };
     },
   }),
   defineRoute({
@@ -169,7 +170,8 @@ export const keysRoutes = [
       if (keyWith(id, parts) === undefined) return noSuchKey();
       try {
         const made = await parts.identities.rotate(id, body);
-        return { ...created(made), target: `${id} ${made.id}` };
+        const change = { after: { replacedBy: made.id, overlapSec: body.overlapSec } };
+        return { ...created(made), target: `${id} ${made.id}`, change };
       } catch (error) {
         // What can be wrong with the id now is only the state of its key.
         if (!(error instanceof RangeError) || !error.message.startsWith("id: ")) throw error;
@@ -195,8 +197,11 @@ export const keysRoutes = [
     },
     faults: { not_found: NO_SUCH_KEY, store_away: STORE_AWAY },
     etag: ({ params: { id } }, parts) => tagOf(keyWith(id, parts)),
-    async handle({ params: { id } }, { identities }) {
-      return (await identities.revoke(id)) ? ok({ id, revoked: true }) : noSuchKey();
+    async handle({ params: { id } }, parts) {
+      const before = keyWith(id, parts);
+      if (!(await parts.identities.revoke(id))) return noSuchKey();
+      const change = { before: stateIn(before), after: stateIn(keyWith(id, parts)) };
+      return ok({ id, revoked: true }, { change });
     },
   }),
 ];
@@ -206,7 +211,12 @@ function created(made: { readonly id: string; readonly key: string }): Reply {
   return { status: 201, body: { ...made, note: SHOWN_ONCE }, headers, target: made.id };
 }
 
-function keyWith(id: string, { identities }: AdminParts): KeyListing | undefined {
+/** What a revocation can change of a key. */
+function stateIn(key: KeyListing | undefined) {
+  return { expiresAt: key?.expiresAt ?? null, revokedAt: key?.revokedAt ?? null };
+}
+
+function keyWith(id: string, { identities }: Pick<AdminParts, "identities">): KeyListing | undefined {
   return identities.list().find((key) => key.id === id);
 }
 

@@ -18,6 +18,7 @@ const NOUNS: Readonly<Record<Noun, string>> = {
   reputation: "Risk points of callers, and why.",
   sanctions: "What was imposed on callers.",
   exemplars: "Texts that people have judged, by which their like is known.",
+  audit: "Who changed what, and when.",
   stores: "Where state is kept, and the model APIs behind the gateway.",
   api: "This API.",
 };
@@ -148,7 +149,7 @@ function faultsOf(row: RouteRow): readonly FaultNote[] {
   const isChange = row.method !== "GET";
   const notes: FaultNote[] = [{ code: "invalid" }, { code: "too_large" }, { code: "internal" }];
   if (row.access !== "open") notes.push({ code: "unauthenticated" }, { code: "attempts" });
-  if (isChange) notes.push({ code: "read_only" });
+  if (isChange) notes.push({ code: "read_only" }, { code: "unrecorded" });
   if (isChange && row.etag !== undefined) notes.push({ code: "changed" });
   for (const [code, description] of Object.entries(row.faults ?? {})) {
     notes.push({ code: code as keyof NonNullable<RouteRow["faults"]>, description });

@@ -3,6 +3,8 @@
  * this folder opens none of them and knows not where they keep their state.
  */
 import type { Await, DialectName, Entity, SanctionAct, Tier } from "../layer/index.ts";
+import type { AuditStats } from "../ledger/audit.ts";
+import type { AuditPage, AuditQuery } from "../ledger/audit-reader.ts";
 import type { Spool } from "../ledger/spool.ts";
 import type { PolicyStore } from "../policy/store.ts";
 import type { ExemplarBank } from "../ports/exemplars.ts";
@@ -25,6 +27,7 @@ export interface AdminParts {
   readonly redis: RedisState | undefined;
   readonly upstreams: Readonly<Partial<Record<DialectName, UpstreamAdmin>>>;
   readonly spool: Pick<Spool, "accepting" | "stats">;
+  readonly audit: { read(query: AuditQuery): Promise<AuditPage>; stats(): AuditStats };
   readonly metrics: Pick<Metrics, "expose" | "contentType">;
   readonly metricsAccess: "open" | "token";
   readonly state: { readonly draining: boolean };

@@ -118,7 +118,8 @@ export const policyRoutes = [
     async handle(_call, { policy }) {
       const result = await policy.reload();
       const { revision: target } = result;
-      return { status: result.result === "refused" ? 422 : 200, body: result, target };
+      const change = result.result === "applied" ? { before: result.previous, after: target } : {};
+      return { status: result.result === "refused" ? 422 : 200, body: result, target, change };
     },
   }),
 ];

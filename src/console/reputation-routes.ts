@@ -119,7 +119,8 @@ export const reputationRoutes = [
     async handle({ params: named, body, actor }, parts) {
       const who = entityFrom(named);
       await parts.reputation.adjust(who, body.points, { reason: body.reason, by: actor });
-      return ok(await explained(who, parts), { target: `${who.kind} ${who.id} ${body.points}` });
+      const target = `${who.kind} ${who.id} ${body.points}`;
+      return ok(await explained(who, parts), { target, change: { after: body } });
     },
   }),
 ];

@@ -19,6 +19,7 @@ export type Noun =
   | "sanctions"
   | "exemplars"
   | "stores"
+  | "audit"
   | "api";
 
 export interface Call<Params = unknown, Query = unknown, Body = unknown> {
@@ -37,6 +38,8 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string>>;
   /** What was made or changed, for the audit record; absent: the values of the path's parameters. */
   readonly target?: string;
+  /** What it was and what it became, as small as it tells; for the audit record alone. */
+  readonly change?: { readonly before?: unknown; readonly after?: unknown };
 }
 
 interface AnswerNote {

@@ -3,6 +3,7 @@
  * what is listed is in the OpenAPI document and in docs/admin-api.md.
  */
 import { apiRoutes } from "./api-routes.ts";
+import { auditRoutes } from "./audit-routes.ts";
 import { exemplarsRoutes } from "./exemplars-routes.ts";
 import { healthRoutes } from "./health-routes.ts";
 import { keysRoutes } from "./keys-routes.ts";
@@ -28,6 +29,7 @@ export const ADMIN_ROWS: readonly RouteRow[] = [
   ...exemplarsRoutes,
   ...upstreamsRoutes,
   ...storesRoutes,
+  ...auditRoutes,
   ...apiRoutes(() => openapiDocument(ADMIN_ROWS)),
 ];
 

@@ -129,7 +129,7 @@ export const sanctionsRoutes = [
       const row = await sanctions.impose({ ...body, by: actor, source: "admin" });
       const headers = { location: `/api/sanctions/${row.id}` };
       const target = `${row.id} ${row.act} ${row.entity.kind} ${row.entity.id}`;
-      return { status: 201, body: viewOf(row, Date.now()), headers, target };
+      return { status: 201, body: viewOf(row, Date.now()), headers, target, change: { after: row } };
     },
   }),
   defineRoute({
@@ -167,8 +167,10 @@ export const sanctionsRoutes = [
     faults: { not_found: NO_SUCH, store_away: STORE_AWAY },
     etag: (call, parts) => tagOf(parts.sanctions.get(call.params.id)),
     async handle({ params: { id: wanted }, actor }, parts) {
+      const before = parts.sanctions.get(wanted);
       const lifted = await parts.sanctions.lift(wanted, actor);
-      return lifted !== undefined ? ok({ id: wanted, lifted: true }) : noSuch();
+      if (lifted === undefined) return noSuch();
+      return ok({ id: wanted, lifted: true }, { change: { before, after: lifted } });
     },
   }),
 ];

@@ -7,7 +7,8 @@ import { randomBytes } from "node:crypto";
 import { z } from "zod";
 import { type ExemplarRow, newExemplarRow } from "../ports/exemplars-row.ts";
 import { newRow, type SanctionRow } from "../ports/sanctions-row.ts";
-import { type AdminOptions, type AuditEntry, openAdmin } from "./admin.ts";
+import { type AdminOptions, openAdmin } from "./admin.ts";
+import type { AuditEntry } from "./audited.ts";
 import { openapiDocument } from "./openapi.ts";
 import type { AdminParts, CounterRow, KeyListing } from "./parts.ts";
 import { ADMIN_ROWS, adminRoutes } from "./routes.ts";
@@ -101,6 +102,13 @@ export function standInParts(weather: Weather = { isAway: false }): AdminParts {
         torn: 0,
         full: false,
         lastError: "",
+      }),
+    },
+    audit: {
+      read: async () => ({ records: [], next: undefined }),
+      stats: () => ({
+        ...{ records: 0, recordFailures: 0, checkpointFailures: 0, bytes: 0 },
+        ...{ head: { seq: 0, hash: "0".repeat(64) }, checkpoint: undefined, problem: undefined },
       }),
     },
     metrics: { expose: async () => "up 1\n", contentType: "text/plain; version=0.0.4" },
@@ -299,7 +307,11 @@ export async function openConsole(
     token: TOKEN,
     readToken: READ_TOKEN,
     routes: adminRoutes(parts),
-    audit: (entry) => audits.push(entry),
+    audit: {
+      begin: async () => 1,
+      end: async (_begun, entry) => void audits.push(entry),
+      refused: async (entry) => void audits.push(entry),
+    },
     onFault: (error, action) => faults.push(`${action}: ${error instanceof Error ? error.message : error}`),
     ...more,
   });

@@ -57,7 +57,7 @@ async function* records(
   }
 }
 
-interface Line {
+export interface Line {
   readonly text: string;
   /** Offset after its line feed. */
   readonly end: number;
@@ -65,7 +65,8 @@ interface Line {
   readonly isWhole: boolean;
 }
 
-async function* linesOf(path: string, start: number): AsyncGenerator<Line> {
+/** Lines of a file from a position on, in constant memory; none where there is no file. */
+export async function* linesOf(path: string, start: number): AsyncGenerator<Line> {
   const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined; // evicted since it was listed
     throw error;

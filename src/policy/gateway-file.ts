@@ -226,6 +226,37 @@ export const gatewaySchema = z.strictObject({
     })
     .prefault({})
     .describe("The record of decisions."),
+  audit: z
+    .strictObject({
+      checkpoints: z
+        .string()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe(
+          "Where signed checkpoints of the audit chain go: a folder, or a file that ends in .jsonl, on another disk or machine. Absent: audit-checkpoints in the data folder, where they prove little.",
+        ),
+      checkpointRecords: z
+        .int()
+        .min(1)
+        .max(10_000)
+        .default(10)
+        .describe("A checkpoint is written after so many records,"),
+      checkpointSec: z
+        .int()
+        .min(1)
+        .max(86_400)
+        .default(60)
+        .describe("and at the latest so long after a record that has none yet, in seconds."),
+      segmentBytes: bytes(MiB, "Size at which a segment of the audit chain is closed.", 16 * MiB),
+      totalBytesMax: bytes(
+        1024 * MiB,
+        "Size of the whole audit chain on disk. Nothing is ever deleted: at the bound changes are refused with 507.",
+        1_099_511_627_776,
+      ),
+    })
+    .prefault({})
+    .describe("The record of who changed what."),
   telemetry: z
     .strictObject({
       otlpUrl: z

@@ -3,8 +3,8 @@
  * is made at first start. Without it a stolen keys.json cannot be tried against guessed keys.
  */
 import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
-import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createOnce, readIfThere } from "../files/create-once.ts";
 
 export const PEPPER_VARIABLE = "SALLYPORT_KEY_PEPPER";
 const PEPPER_UNITS_MIN = 16;
@@ -31,31 +31,8 @@ export function openPepper(dataDir: string, env: Readonly<Record<string, string 
   const given = env[PEPPER_VARIABLE];
   if (given !== undefined && given !== "") return new Pepper(checked(given, PEPPER_VARIABLE));
   const path = join(dataDir, "pepper");
-  return new Pepper(checked(read(path) ?? create(path, dataDir), path));
-}
-
-function read(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-/** Linked into place whole: of two processes that start at once, one makes it and both read it. */
-function create(path: string, dataDir: string): string {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${randomBytes(6).toString("hex")}`;
-  writeFileSync(temporary, `${randomBytes(32).toString("base64url")}\n`, { mode: 0o600, flag: "wx" });
-  try {
-    linkSync(temporary, path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  } finally {
-    unlinkSync(temporary);
-  }
-  return readFileSync(path, "utf8").trim();
+  const secret = readIfThere(path) ?? createOnce(path, `${randomBytes(32).toString("base64url")}\n`);
+  return new Pepper(checked(secret.trim(), path));
 }
 
 function checked(secret: string, source: string): string {
