@@ -13,6 +13,7 @@ import { LoginAttempts } from "./attempts.ts";
 import { audited, entryOf } from "./audited.ts";
 import { BODY_BYTES_MAX, readJson } from "./body.ts";
 import { fault, faultOf, invalid } from "./faults.ts";
+import { changedTo, names } from "./if-match.ts";
 import type { AdminRoute, Call, Reply } from "./route.ts";
 import { actorOf, BAD_ACTOR, checkedCall, Router, type Target, targetOf } from "./router.ts";
 
@@ -130,13 +131,14 @@ class AdminListener {
   ): Promise<Reply | undefined> {
     const isChange = route.method !== "GET";
     const refuse = (reply: Reply) => (isChange ? this.#refuse(reply, route, actor, segments) : reply);
-    const body = await readJson(request);
+    const bytesMax = route.bodyBytesMax ?? BODY_BYTES_MAX;
+    const body = await readJson(request, bytesMax);
     switch (body.state) {
       case "gone":
         return undefined;
       case "too_large": {
         const headers = { connection: "close" };
-        return refuse(fault("too_large", `Send at most ${BODY_BYTES_MAX} bytes.`, { headers }));
+        return refuse(fault("too_large", `Send at most ${bytesMax} bytes.`, { headers }));
       }
       case "bad":
         return refuse(invalid([{ path: "", message: body.why }]));
@@ -145,9 +147,10 @@ class AdminListener {
       default:
         return body satisfies never;
     }
-    const checked = checkedCall(route, { segments, query, body: body.value, actor });
+    const ifMatch = request.headers["if-match"];
+    const checked = checkedCall(route, { segments, query, body: body.value, actor, ifMatch });
     if ("refused" in checked) return refuse(checked.refused);
-    const answer = () => this.#handled(route, checked.call, request.headers["if-match"]);
+    const answer = () => this.#handled(route, checked.call, ifMatch);
     if (!isChange) return answer();
     return audited({ action: route.id, actor, segments, audit: this.#options.audit }, answer);
   }
@@ -204,15 +207,14 @@ async function handled(route: AdminRoute, call: Call, ifMatch: string | undefine
     const tag = reply.status === 200 ? await etag?.(call) : undefined;
     return tag === undefined ? reply : { ...reply, headers: { ...reply.headers, etag: tag } };
   }
+  if (ifMatch === undefined && route.needsIfMatch === true)
+    return fault("unconditional", "Read it first, and send its etag as if-match.");
   if (ifMatch !== undefined) {
     if (etag === undefined) {
       return invalid([{ path: "if-match", message: "this takes no if-match: it has no version" }]);
     }
     const tag = await etag(call);
-    const wanted = ifMatch.split(",").map((one) => one.trim());
-    if (tag !== undefined && !wanted.includes("*") && !wanted.includes(tag)) {
-      return fault("changed", `It is now ${tag}; read it again.`, { headers: { etag: tag } });
-    }
+    if (tag !== undefined && !names(ifMatch, tag)) return changedTo(tag);
   }
   return route.handle(call);
 }

@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 
-/** The largest body that any row takes (a key with three full lists of scopes) has 40 kB. */
+/** The largest body that a row takes which names no other bound (a key with three full lists of scopes) has 40 kB. */
 export const BODY_BYTES_MAX = 65_536;
 
 export type ReadBody =
@@ -15,15 +15,15 @@ export type ReadBody =
   /** The caller left. */
   | { readonly state: "gone" };
 
-export async function readJson(request: IncomingMessage): Promise<ReadBody> {
-  if (Number(request.headers["content-length"] ?? 0) > BODY_BYTES_MAX) return { state: "too_large" };
+export async function readJson(request: IncomingMessage, bytesMax = BODY_BYTES_MAX): Promise<ReadBody> {
+  if (Number(request.headers["content-length"] ?? 0) > bytesMax) return { state: "too_large" };
   const chunks: Buffer[] = [];
   let bytes = 0;
   try {
     // Left open when it is left early: destroying the request would take the answer along.
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       bytes += (chunk as Buffer).length;
-      if (bytes > BODY_BYTES_MAX) return { state: "too_large" };
+      if (bytes > bytesMax) return { state: "too_large" };
       chunks.push(chunk as Buffer);
     }
   } catch {

@@ -14,6 +14,7 @@ const FAULTS = {
   conflict: { status: 409, title: "The state of the thing does not allow this." },
   changed: { status: 412, title: "It has changed since it was read." },
   too_large: { status: 413, title: "The body is too large." },
+  unconditional: { status: 428, title: "This needs an if-match." },
   attempts: { status: 429, title: "Too many failed logins from this address." },
   internal: { status: 500, title: "The admin API failed." },
   store_away: { status: 503, title: "The store behind this does not answer." },

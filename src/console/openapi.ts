@@ -116,7 +116,7 @@ function operationOf(row: RouteRow, schemas: Schemas): Json {
     ...(row.body !== undefined && {
       requestBody: {
         required: !row.body.safeParse({}).success,
-        description: `At most ${BODY_BYTES_MAX} bytes.`,
+        description: `At most ${row.bodyBytesMax ?? BODY_BYTES_MAX} bytes.`,
         content: { "application/json": { schema: schemas.of(row.body, "input") } },
       },
     }),
@@ -151,6 +151,7 @@ function faultsOf(row: RouteRow): readonly FaultNote[] {
   if (row.access !== "open") notes.push({ code: "unauthenticated" }, { code: "attempts" });
   if (isChange) notes.push({ code: "read_only" }, { code: "unrecorded" });
   if (isChange && row.etag !== undefined) notes.push({ code: "changed" });
+  if (row.needsIfMatch === true) notes.push({ code: "unconditional" });
   for (const [code, description] of Object.entries(row.faults ?? {})) {
     notes.push({ code: code as keyof NonNullable<RouteRow["faults"]>, description });
   }

@@ -13,7 +13,10 @@ import type { Sanctions } from "../ports/sanctions.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 export interface AdminParts {
-  readonly policy: Pick<PolicyStore, "current" | "status" | "reload">;
+  readonly policy: Pick<
+    PolicyStore,
+    "current" | "status" | "reload" | "history" | "source" | "validate" | "change" | "withdraw"
+  >;
   readonly identities: KeyAdmin;
   readonly sanctions: SanctionAdmin;
   readonly exemplars: ExemplarAdmin;

@@ -1,9 +1,10 @@
 /** The policy that is served, and the order to look at its folder now. */
 import { z } from "zod";
+import { SOURCES } from "../policy/history.ts";
 import type { AdminParts } from "./parts.ts";
 import { defineRoute, ok } from "./route.ts";
 
-const problem = z
+export const problem = z
   .strictObject({
     file: z.string().describe("The file, relative to the folder of the policy."),
     line: z.int().min(0).describe("From 1; 0 where the problem has no place in a file."),
@@ -15,10 +16,12 @@ const problem = z
   .meta({ id: "PolicyProblem", description: "What is wrong with a policy, at its spot." });
 const problems = z.array(problem).describe("What is wrong with the folder as it is.");
 
-const revision = z.string().describe("First 12 hex digits of the hash of the policy that is served.");
+export const revision = z.string().describe("First 12 hex digits of the hash of the policy that is served.");
 const servedFrom = z
-  .enum(["file", "last-good", "embedded"])
-  .describe("`last-good`: the one on file cannot be served. `embedded`: there is none on file.");
+  .enum(["file", "override", "last-good", "embedded"])
+  .describe(
+    "`override`: one that stands in for policy.yaml until that changes or it is withdrawn. `last-good`: the one on file cannot be served. `embedded`: there is none on file.",
+  );
 const seat = {
   id: z.string().describe("The seat."),
   use: z.string().describe("Kind of its layer."),
@@ -33,6 +36,17 @@ const statusFields = {
   lastResult: z.enum(["applied", "refused"]).describe("What became of the last change on file."),
   problems,
   draining: z.int().min(0).describe("Older policies that running requests still use."),
+  override: z
+    .strictObject({
+      at: z.iso.datetime().describe("When it was made."),
+      by: z.string().describe("Who made it."),
+      reason: z.string().describe("Why."),
+      source: z.enum(SOURCES).describe("What made it."),
+      pinned: z.array(z.string()).describe("Artifacts that are not the folder's."),
+    })
+    .optional()
+    .describe("What stands in for policy.yaml. Absent: nothing."),
+  historyProblem: z.string().optional().describe("Why the history is not whole. Absent: it is."),
 };
 
 export const policyStatus = z
@@ -50,7 +64,7 @@ const seatView = z
   })
   .meta({ id: "Seat", description: "A layer's place in the policy." });
 
-const reloaded = z.discriminatedUnion("result", [
+export const reloaded = z.discriminatedUnion("result", [
   z.strictObject({
     result: z.literal("applied").describe("It is served now."),
     revision,
@@ -124,6 +138,7 @@ export const policyRoutes = [
   }),
 ];
 
-function tagOf(_call: unknown, { policy }: AdminParts): string {
-  return `"${policy.current().revision}"`;
+/** Of the text that is wanted: while it is what is served, the revision. */
+export async function tagOf(_call: unknown, { policy }: AdminParts): Promise<string> {
+  return (await policy.source()).tag;
 }

@@ -29,6 +29,8 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   readonly body: Body;
   /** Who says that they do this: `x-sallyport-actor`. */
   readonly actor: string;
+  /** As it was sent, for a check that is part of the change itself. */
+  readonly ifMatch?: string | undefined;
 }
 
 export interface Reply {
@@ -64,6 +66,10 @@ export interface RouteRow {
   readonly params?: z.ZodObject;
   readonly query?: z.ZodObject;
   readonly body?: z.ZodType;
+  /** The largest body; absent: as body.ts says. */
+  readonly bodyBytesMax?: number;
+  /** A call without `if-match` is answered with 428. */
+  readonly needsIfMatch?: true;
   /** Answers that are no problem details; those follow from the rest of the row, but for `faults`. */
   readonly answers: Readonly<Record<number, AnswerNote>>;
   /** Problems of its own. */

@@ -10,6 +10,8 @@ import { keysRoutes } from "./keys-routes.ts";
 import { limitsRoutes } from "./limits-routes.ts";
 import { openapiDocument } from "./openapi.ts";
 import type { AdminParts } from "./parts.ts";
+import { policyChangeRoutes } from "./policy-change-routes.ts";
+import { policyHistoryRoutes } from "./policy-history-routes.ts";
 import { policyRoutes } from "./policy-routes.ts";
 import { reputationRoutes } from "./reputation-routes.ts";
 import type { AdminRoute, RouteRow } from "./route.ts";
@@ -22,6 +24,8 @@ export type { AdminParts } from "./parts.ts";
 export const ADMIN_ROWS: readonly RouteRow[] = [
   ...healthRoutes,
   ...policyRoutes,
+  ...policyChangeRoutes,
+  ...policyHistoryRoutes,
   ...keysRoutes,
   ...limitsRoutes,
   ...reputationRoutes,

@@ -49,6 +49,7 @@ export function standInParts(weather: Weather = { isAway: false }): AdminParts {
         draining: 0,
       }),
       reload: async () => ({ result: "unchanged", revision }),
+      ...standInChanges(revision),
     },
     identities: standInKeys(refuseWhenAway),
     sanctions: standInSanctions(refuseWhenAway),
@@ -383,4 +384,26 @@ function resolved(response: unknown): unknown {
 function standAlone(schema: unknown): z.core.JSONSchema.JSONSchema {
   const text = JSON.stringify({ ...(schema as object), $defs: DOCUMENT.components.schemas });
   return JSON.parse(text.replaceAll("#/components/schemas/", "#/$defs/"));
+}
+
+/** A policy that takes every change and keeps none. */
+function standInChanges(
+  revision: string,
+): Pick<AdminParts["policy"], "history" | "source" | "validate" | "change" | "withdraw"> {
+  const tag = `"${revision}"`;
+  return {
+    history: {
+      entries: [],
+      find: () => undefined,
+      bundle: () => Promise.reject(new Error("it has no history")),
+    },
+    source: async () => ({ text: "seats: []\n", tag, from: "file", isServed: true }),
+    validate: async () => ({ ok: true, revision, seats: 0, seatsOff: 0, routes: 1 }),
+    change: async ({ make, expects }) => {
+      if (expects?.(tag) === false) return { result: "changed", tag };
+      make("seats: []\n");
+      return { result: "unchanged", revision, tag };
+    },
+    withdraw: async () => undefined,
+  };
 }

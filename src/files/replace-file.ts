@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 
 export async function replaceFile(
   path: string,
-  content: string | AsyncIterable<string>,
+  content: string | Uint8Array | AsyncIterable<string>,
   mode = 0o600,
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}`;

@@ -42,6 +42,11 @@ export class Reading {
     }
   };
 
+  /** What was written to the folder by ourselves has been seen. */
+  wrote(path: string, bytes: Uint8Array): void {
+    this.#seen.set(path, createHash("sha256").update(bytes).digest("hex"));
+  }
+
   /** Whether the folder was swapped while it was read. */
   async isTorn(): Promise<boolean> {
     return (await generationOf(this.folder)) !== this.#generation;

@@ -10,11 +10,16 @@
  */
 import { join, resolve } from "node:path";
 import type { Layer, LayerKind } from "../layer/index.ts";
+import type { Change, ChangeResult, PolicySource, Validation } from "./change.ts";
 import { type Bundle, type CompileResult, compilePolicy, disposeQuietly, type SeatPorts } from "./compile.ts";
+import { type Origin, openHistory, type PolicyHistory, sha256 } from "./history.ts";
 import { lastGoodPath, readLastGood, writeLastGood } from "./last-good.ts";
+import { type Override, removeOverride, writeOverride } from "./override.ts";
+import { writePolicyFile } from "./place.ts";
 import { FolderWatch, openReading, POLICY_FILE, type Reading } from "./policy-folder.ts";
 import { type FileProblem, formatProblems, wholeFileProblem } from "./problems.ts";
 import type { Snapshot } from "./snapshot.ts";
+import { lookFor, type Wanted } from "./wanted.ts";
 
 /** The policy that ships with the package, for a folder that has none. */
 const EMBEDDED_DIR = resolve(import.meta.dirname, "../../config");
@@ -26,7 +31,7 @@ const QUIET_WAIT_MAX_MS = 1_000;
 /** Tries to read a folder that is swapped while it is read. */
 const TORN_TRIES_MAX = 5;
 
-type ServedFrom = "file" | "last-good" | "embedded";
+export type ServedFrom = "file" | "override" | "last-good" | "embedded";
 
 export type ReloadResult =
   | {
@@ -56,6 +61,16 @@ interface PolicyStatus {
   readonly seats: readonly { readonly id: string; readonly use: string; readonly mode: string }[];
   /** Snapshots that are served no more but still pinned by requests. */
   readonly draining: number;
+  /** What stands in for policy.yaml until that changes. Absent: nothing. */
+  readonly override?: OverrideStatus;
+  /** Why the history is not whole, or the last change could not be kept in it. */
+  readonly historyProblem?: string;
+}
+
+interface OverrideStatus extends Origin {
+  readonly at: string;
+  /** Artifacts that are not the folder's. */
+  readonly pinned: readonly string[];
 }
 
 export interface PolicyStore {
@@ -67,6 +82,15 @@ export interface PolicyStore {
   /** Looks at the folder now. */
   reload(): Promise<ReloadResult>;
   status(): PolicyStatus;
+  readonly history: Pick<PolicyHistory, "entries" | "find" | "bundle">;
+  /** The text that is wanted: the override's or policy.yaml's, good or bad. */
+  source(): Promise<PolicySource>;
+  /** Compiles a text as if it were the one that is wanted, and serves nothing. */
+  validate(text: string): Promise<Validation>;
+  /** Checks, places and serves a new text, as one step: of two that expect the same text the second is told so. */
+  change(change: Change): Promise<ChangeResult>;
+  /** Ends the override and serves the folder. */
+  withdraw(origin: Origin): Promise<ReloadResult | undefined>;
   close(): Promise<void>;
 }
 
@@ -103,12 +127,19 @@ export async function openPolicy(options: PolicyOptions): Promise<PolicyStore> {
 interface Served {
   readonly snapshot: Snapshot;
   readonly hash: string;
+  /** Its text. */
+  readonly text: Uint8Array;
   readonly servedFrom: ServedFrom;
   readonly loadedAt: string;
   pins: number;
 }
 
 type Compiled = Extract<CompileResult, { ok: true }>;
+type Unusable = {
+  readonly ok: false;
+  readonly problems: readonly FileProblem[];
+  readonly isMissing: boolean;
+};
 
 class Store implements PolicyStore {
   readonly #options: PolicyOptions;
@@ -129,6 +160,11 @@ class Store implements PolicyStore {
   #firstEventAt = 0;
   #pollTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
+  #history!: PolicyHistory;
+  #historyProblem: string | undefined;
+  #override: Override | undefined;
+  /** Readings, changes and what else must not overlap, one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: PolicyOptions) {
     this.#options = options;
@@ -155,7 +191,7 @@ class Store implements PolicyStore {
 
   reload(): Promise<ReloadResult> {
     if (this.#running === undefined) {
-      this.#running = this.#reloadOnce().finally(() => {
+      this.#running = this.#inTurn(() => this.#reloadOnce()).finally(() => {
         this.#running = undefined;
       });
       return this.#running;
@@ -172,6 +208,7 @@ class Store implements PolicyStore {
 
   status(): PolicyStatus {
     const { snapshot, hash, loadedAt, servedFrom } = this.#served;
+    const historyProblem = this.#historyProblem ?? this.#history.problem;
     return {
       revision: snapshot.revision,
       hash,
@@ -181,7 +218,52 @@ class Store implements PolicyStore {
       problems: this.#problems,
       seats: snapshot.seats.map(({ id, use, mode }) => ({ id, use, mode })),
       draining: this.#draining.size,
+      ...(this.#override !== undefined && { override: overrideStatus(this.#override) }),
+      ...(historyProblem !== undefined && { historyProblem }),
     };
+  }
+
+  get history(): PolicyHistory {
+    return this.#history;
+  }
+
+  async source(): Promise<PolicySource> {
+    return this.#sourceOf(await this.#look());
+  }
+
+  async validate(text: string): Promise<Validation> {
+    return this.#inTurn(async () => {
+      const wanted = await this.#look();
+      const compiled = await this.#compile(Buffer.from(text), wanted.artifact, this.#policyPath);
+      if (!compiled.ok) return { ok: false, problems: compiled.problems };
+      const { seats, routes, revision } = compiled.snapshot;
+      this.#discard(compiled.snapshot);
+      return { ok: true, revision, seats: seats.length, seatsOff: compiled.seatsOff, routes: routes.size };
+    });
+  }
+
+  change(change: Change): Promise<ChangeResult> {
+    return this.#inTurn(() => this.#changeOnce(change));
+  }
+
+  async withdraw(origin: Origin): Promise<ReloadResult | undefined> {
+    return this.#inTurn(async () => {
+      if (this.#override === undefined) return undefined;
+      const wanted = await this.#look();
+      // Checked first: an override over a broken file stays in force.
+      const folder = { ...wanted, override: undefined, artifact: wanted.reading.file };
+      const text = await wanted.reading.file(POLICY_FILE).catch(() => undefined);
+      const compiled = await this.#compileWanted({ ...folder, text, path: this.#policyPath });
+      if (!compiled.ok) {
+        const problems = compiled.problems;
+        return { result: "refused", revision: this.#served.snapshot.revision, problems };
+      }
+      if (text !== undefined) await this.#history.announce(text, origin);
+      await removeOverride(this.#options.dataDir);
+      this.#override = undefined;
+      this.#settle(wanted.reading);
+      return this.#adopt(compiled, "file", []);
+    });
   }
 
   async close(): Promise<void> {
@@ -190,6 +272,7 @@ class Store implements PolicyStore {
     clearTimeout(this.#pollTimer);
     await this.#next?.catch(() => {});
     await this.#running?.catch(() => {});
+    await this.#turn.catch(() => {});
     this.#watch.close();
     const layers = [...this.#layerUses.keys()];
     this.#layerUses.clear();
@@ -198,8 +281,13 @@ class Store implements PolicyStore {
   }
 
   async start(): Promise<void> {
+    this.#history = await openHistory({
+      dataDir: this.#options.dataDir,
+      needed: () => (this.#override === undefined ? [] : blobsOf(this.#override)),
+    });
     const compiled = await this.#compileFolder();
-    if (compiled.ok) await this.#adopt(compiled, "file", []);
+    await this.#history.sweep();
+    if (compiled.ok) await this.#adopt(compiled, this.#folderOrOverride, []);
     else await this.#startWithout(compiled.problems, compiled.isMissing);
     await this.#watch.follow(this.#configDir, this.#reading?.paths ?? []);
     this.#schedulePoll();
@@ -226,7 +314,8 @@ class Store implements PolicyStore {
     }
     if (!isMissing) throw new PolicyUnusable(all);
     const embedded = await openReading(EMBEDDED_DIR);
-    const compiled = await this.#compileReading(embedded);
+    const text = await embedded.file(POLICY_FILE);
+    const compiled = await this.#compile(text, embedded.file, join(EMBEDDED_DIR, POLICY_FILE));
     if (!compiled.ok) throw new PolicyUnusable(compiled.problems);
     await this.#adopt(compiled, "embedded", []);
   }
@@ -238,7 +327,10 @@ class Store implements PolicyStore {
     const compiled = await this.#compileFolder();
     await this.#watch.follow(this.#configDir, this.#reading?.paths ?? []);
     if (this.#isClosed) return { result: "unchanged", revision: this.#served.snapshot.revision };
-    if (compiled.ok) return this.#adopt(compiled, "file", []);
+    if (compiled.ok) {
+      // The file says what the override said: nothing new is served, only from elsewhere.
+      return this.#adopt(compiled, this.#folderOrOverride, []);
+    }
     const revision = this.#served.snapshot.revision;
     if (compiled.isMissing && this.#served.servedFrom === "embedded")
       return { result: "unchanged", revision };
@@ -249,37 +341,136 @@ class Store implements PolicyStore {
     return result;
   }
 
-  async #compileFolder(): Promise<
-    Compiled | { ok: false; problems: readonly FileProblem[]; isMissing: boolean }
-  > {
+  async #changeOnce({ make, expects, origin }: Change): Promise<ChangeResult> {
+    const wanted = await this.#look();
+    const source = this.#sourceOf(wanted);
+    if (expects !== undefined && !expects(source.tag)) return { result: "changed", tag: source.tag };
+    const { text: made, artifacts } = make(source.text);
+    const text = Buffer.from(made);
+    // Those of an override stay until it ends: a patch after a rollback must not bring the bad pack back.
+    const artifact = async (path: string) => artifacts?.get(path) ?? wanted.artifact(path);
+    const revision = this.#served.snapshot.revision;
+    const compiled = await this.#compile(text, artifact, this.#policyPath);
+    if (!compiled.ok) return { result: "refused", revision, problems: compiled.problems };
+    if (compiled.bundle.hash === this.#served.hash && this.#isWanted(wanted, text)) {
+      this.#discard(compiled.snapshot);
+      return { result: "unchanged", revision, tag: source.tag };
+    }
+    let servedFrom: "file" | "override";
+    try {
+      await this.#history.announce(text, origin);
+      servedFrom = await this.#place(compiled.bundle, wanted, origin);
+    } catch (error) {
+      this.#discard(compiled.snapshot);
+      throw error;
+    }
+    this.#settle(wanted.reading);
+    const { previous, notKept } = await this.#adopt(compiled, servedFrom, []);
+    return {
+      result: "applied",
+      revision: compiled.snapshot.revision,
+      previous,
+      servedFrom,
+      tag: tagOf(compiled.snapshot.revision),
+      ...(notKept !== undefined && { notKept }),
+    };
+  }
+
+  /** Whether this text is what is wanted already, so that placing it again would say nothing. */
+  #isWanted({ text }: Wanted, candidate: Uint8Array): boolean {
+    return text !== undefined && Buffer.compare(text, candidate) === 0;
+  }
+
+  /** The file where it can be, else an override; the file first, so that a kill in between ends the override by its rule. */
+  async #place(bundle: Bundle, wanted: Wanted, origin: Origin): Promise<"file" | "override"> {
+    const pins: Record<string, string> = {};
+    const isFolders = async (path: string, bytes: Uint8Array) =>
+      wanted.reading.file(path).then(
+        (own) => Buffer.compare(own, bytes) === 0,
+        () => false,
+      );
+    for (const [path, bytes] of bundle.artifacts) {
+      if (await isFolders(path, bytes)) continue;
+      pins[path] = (await this.#history.keep(bytes)).sha256;
+    }
+    const needsNoPins = Object.keys(pins).length === 0;
+    if (needsNoPins && (await writePolicyFile(this.#configDir, bundle.policy))) {
+      wanted.reading.wrote(POLICY_FILE, bundle.policy);
+      await removeOverride(this.#options.dataDir);
+      this.#override = undefined;
+      return "file";
+    }
+    const policy = (await this.#history.keep(bundle.policy)).sha256;
+    const override = { at: this.#now(), ...origin, base: wanted.base, policy, pins };
+    await writeOverride(this.#options.dataDir, override);
+    this.#override = { version: 1, ...override };
+    return "override";
+  }
+
+  async #look(): Promise<Wanted> {
     for (let tries = 1; ; tries++) {
       const reading = await openReading(this.#options.configDir);
-      const compiled = await this.#compileReading(reading);
-      if (tries < TORN_TRIES_MAX && (await reading.isTorn())) {
+      const wanted = await lookFor(reading, this.#options.dataDir, this.#history);
+      if (tries >= TORN_TRIES_MAX || !(await reading.isTorn())) return wanted;
+    }
+  }
+
+  #sourceOf(wanted: Wanted): PolicySource {
+    // Without a file, what is served is what there is to start from.
+    const text = wanted.text ?? this.#served.text;
+    const isServed = Buffer.compare(text, this.#served.text) === 0;
+    return {
+      text: new TextDecoder().decode(text),
+      tag: isServed ? tagOf(this.#served.snapshot.revision) : `"text-${sha256(text).slice(0, 12)}"`,
+      from: wanted.override !== undefined ? "override" : wanted.text !== undefined ? "file" : "served",
+      isServed,
+    };
+  }
+
+  get #policyPath(): string {
+    return join(this.#options.configDir, POLICY_FILE);
+  }
+
+  get #folderOrOverride(): "file" | "override" {
+    return this.#override === undefined ? "file" : "override";
+  }
+
+  #now(): string {
+    return new Date((this.#options.clock ?? Date.now)()).toISOString();
+  }
+
+  #settle(reading: Reading): void {
+    this.#reading = reading;
+    this.#signature = "";
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => {});
+    return mine;
+  }
+
+  async #compileFolder(): Promise<Compiled | Unusable> {
+    for (let tries = 1; ; tries++) {
+      const wanted = await this.#look();
+      const compiled = await this.#compileWanted(wanted);
+      if (tries < TORN_TRIES_MAX && (await wanted.reading.isTorn())) {
         if (compiled.ok) this.#discard(compiled.snapshot);
         continue;
       }
-      this.#reading = reading;
-      this.#signature = "";
+      this.#settle(wanted.reading);
+      if (wanted.ended !== undefined) await removeOverride(this.#options.dataDir);
+      this.#override = wanted.override;
       return compiled;
     }
   }
 
-  async #compileReading(
-    reading: Reading,
-  ): Promise<Compiled | { ok: false; problems: readonly FileProblem[]; isMissing: boolean }> {
-    let content: Uint8Array;
-    try {
-      content = await reading.file(POLICY_FILE);
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      const problem = wholeFileProblem(
-        join(reading.folder, POLICY_FILE),
-        `the policy cannot be read: ${why}`,
-      );
-      return { ok: false, problems: [problem], isMissing: why === "there is no such file" };
+  async #compileWanted({ text, artifact, path, problem, isMissing }: Wanted): Promise<Compiled | Unusable> {
+    if (text === undefined) {
+      const words = `the policy cannot be read: ${problem}`;
+      return { ok: false, problems: [wholeFileProblem(path, words)], isMissing };
     }
-    const compiled = await this.#compile(content, reading.file, join(reading.folder, POLICY_FILE));
+    const compiled = await this.#compile(text, artifact, path);
     return compiled.ok ? compiled : { ...compiled, isMissing: false };
   }
 
@@ -313,20 +504,22 @@ class Store implements PolicyStore {
     { snapshot, bundle }: Compiled,
     servedFrom: ServedFrom,
     problems: readonly FileProblem[],
-  ): Promise<ReloadResult> {
+  ): Promise<Extract<ReloadResult, { result: "applied" }>> {
     const before: Served | undefined = this.#served;
     for (const { layer } of snapshot.seats) this.#layerUses.set(layer, (this.#layerUses.get(layer) ?? 0) + 1);
-    const loadedAt = new Date((this.#options.clock ?? Date.now)()).toISOString();
-    this.#served = { snapshot, hash: bundle.hash, servedFrom, loadedAt, pins: 0 };
+    const loadedAt = this.#now();
+    this.#served = { snapshot, hash: bundle.hash, text: bundle.policy, servedFrom, loadedAt, pins: 0 };
     this.#problems = problems;
     this.#lastResult = problems.length > 0 ? "refused" : "applied";
     if (before !== undefined) {
       if (before.pins === 0) this.#retire(before);
       else this.#draining.set(before.snapshot, before);
     }
-    const notKept = servedFrom === "file" ? await this.#keep(bundle, loadedAt) : undefined;
-    const result: ReloadResult = {
-      result: "applied",
+    const isNew = servedFrom === "file" || servedFrom === "override";
+    const notKept = isNew ? await this.#keep(bundle, loadedAt) : undefined;
+    this.#historyProblem = await this.#history.record(bundle, loadedAt).then(() => undefined, wordsOf);
+    const result = {
+      result: "applied" as const,
       revision: snapshot.revision,
       previous: before?.snapshot.revision,
       servedFrom,
@@ -342,7 +535,7 @@ class Store implements PolicyStore {
       await writeLastGood(this.#options.dataDir, { savedAt, configDir: this.#configDir, bundle });
       return undefined;
     } catch (error) {
-      return error instanceof Error ? error.message : String(error);
+      return wordsOf(error);
     }
   }
 
@@ -394,4 +587,20 @@ class Store implements PolicyStore {
     this.#signature = signature;
     await this.#watch.follow(this.#configDir, this.#reading?.paths ?? []);
   }
+}
+
+function tagOf(revision: string): string {
+  return `"${revision}"`;
+}
+
+function blobsOf({ policy, pins }: Override): readonly string[] {
+  return [policy, ...Object.values(pins)];
+}
+
+function overrideStatus({ at, by, reason, source, pins }: Override): OverrideStatus {
+  return { at, by, reason, source, pinned: Object.keys(pins) };
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -15,7 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/guard": ["src/layer", "src/text"],
   "src/wire": ["src/layer"],
   "src/dialect": ["src/layer", "src/wire"],
-  "src/policy": ["src/layer"],
+  "src/policy": ["src/layer", "src/files"],
   "src/files": [],
   "src/ports": ["src/layer", "src/text", "src/files"],
   "src/ledger": ["src/layer", "src/files"],
