@@ -23,6 +23,7 @@ import { VerdictCache } from "./pipeline/verdict-cache.ts";
 import type { GatewayConfig } from "./policy/gateway-file.ts";
 import { formatProblems } from "./policy/problems.ts";
 import { openPolicy, type ReloadResult } from "./policy/store.ts";
+import { SwitchBoard } from "./policy/switched-off.ts";
 import { MemoryCounters } from "./ports/counters-memory.ts";
 import type { RedisCounters } from "./ports/counters-redis.ts";
 import { type EncoderStats, openEncoder } from "./ports/encoder.ts";
@@ -35,6 +36,7 @@ import { RecentTextStore } from "./ports/recent-texts.ts";
 import { openRedis } from "./ports/redis.ts";
 import { openReputation } from "./ports/reputation.ts";
 import { openSanctions } from "./ports/sanctions.ts";
+import { openSwitches } from "./ports/switches.ts";
 import { asksEncoder, cautionsOf, limitsOf, reputationSeatsOf } from "./served.ts";
 import { openLogger } from "./telemetry/logger.ts";
 import { openMetrics } from "./telemetry/metrics.ts";
@@ -133,6 +135,8 @@ export async function openSallyport(options: SallyportOptions) {
   opening.defer(() => counters.close());
   const sanctions = await openSanctions({ dataDir, redis, onProblem: changed("sanctions") });
   opening.defer(() => sanctions.close());
+  const switches = await openSwitches({ dataDir, redis, onProblem: changed("kill switches") });
+  opening.defer(() => switches.close());
   const geo = await openGeo({ ...config.geo, onProblem: changed("geo") });
   opening.defer(() => geo.close());
   const reputation = await openReputation({
@@ -217,6 +221,7 @@ export async function openSallyport(options: SallyportOptions) {
     current: () => policy.current(),
     pin: () => policy.pin(),
     unpin: (snapshot) => policy.unpin(snapshot),
+    switchedOff: new SwitchBoard(() => switches.active()).for,
     record: (decision, written) => spool.enqueue(decision, written),
     recording: () => spool.accepting,
   };
@@ -225,6 +230,7 @@ export async function openSallyport(options: SallyportOptions) {
   const state = { draining: false };
   const routes = adminRoutes({
     policy,
+    switches,
     identities,
     sanctions,
     exemplars,
@@ -275,6 +281,9 @@ export async function openSallyport(options: SallyportOptions) {
   });
 
   // Figures that are looked up when metrics are scraped, and cost nothing before.
+  metrics.read("killSwitches", () =>
+    switches.active().map(({ kind, target }) => [[kind, target], 1] as const),
+  );
   metrics.read("connections", () => gateway.connections);
   metrics.read("running", () => gateway.active);
   metrics.read("heldNow", () => held.bytes);

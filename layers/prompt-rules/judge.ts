@@ -37,6 +37,8 @@ export interface Judging {
   /** What is done where a budget ended the search. */
   readonly unseen: "flag" | "block";
   readonly resting: RestingRules;
+  /** Rules that an operator switched off, by index. */
+  readonly off?: ReadonlySet<number>;
 }
 
 /** True where a leaf is read by windows, in `judgeLong`, and not in one piece. */
@@ -61,8 +63,8 @@ export async function judgeLong(judging: Judging, leaf: Leaf, tier?: Tier): Prom
 }
 
 function judgeViews(judging: Judging, leaf: Leaf, read: Canonical, units: number, tier?: Tier): Verdict {
-  const { book, resting } = judging;
-  const outcome = book.match({ views: read.views, sources: [leaf], units, tier, rested: resting.rules });
+  const { book, resting, off } = judging;
+  const outcome = book.match({ views: read.views, sources: [leaf], units, tier, rested: resting.rules, off });
   if (outcome === undefined && !read.marks.truncated) return ALLOW;
   const place = (match: RuleMatch) => ({
     channel: leaf.channel,
@@ -76,7 +78,7 @@ function judgeViews(judging: Judging, leaf: Leaf, read: Canonical, units: number
 export function judgeJoined(judging: Judging, prompt: Prompt, tier?: Tier): Verdict {
   const joined = joinedView(prompt);
   if (joined.length === 0) return ALLOW;
-  const { book, resting } = judging;
+  const { book, resting, off } = judging;
   const partsOf = new Map<View, (start: number, end: number) => JoinedPart[]>();
   for (const { view, parts } of joined) partsOf.set(view, parts);
   const parts = (match: RuleMatch) => partsOf.get(match.view)?.(match.start, match.end) ?? [];
@@ -86,6 +88,7 @@ export function judgeJoined(judging: Judging, prompt: Prompt, tier?: Tier): Verd
     units: joined[0]!.view.text.length,
     tier,
     rested: resting.rules,
+    off,
     accept: (match) => {
       const [first, ...more] = parts(match);
       return more.some(({ leaf }) => leaf !== first?.leaf);

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import {
   ALLOW,
+  type Await,
   ConfigProblem,
   defineLayer,
   join,
@@ -87,44 +88,78 @@ export const promptRules = defineLayer<PromptRulesConfig>({
     const ofLeaf = judgingOf(used.filter((rule) => rule.when?.isOfCaller !== true));
     const callers = used.filter((rule) => rule.when?.isOfCaller === true);
     const ofCaller = callers.length === 0 ? undefined : judgingOf(callers);
-    const skips = (leaf: Leaf) => leaf.kind === "media" && config.skipMedia;
-
-    const onLeaf = (leaf: Leaf) => (skips(leaf) || isLong(leaf) ? ALLOW : judgeLeaf(ofLeaf, leaf));
-
-    const joinedOf = (prompt: Prompt, tier: Tier): Verdict => {
-      const verdict = config.joined ? judgeJoined(ofLeaf, prompt) : ALLOW;
-      if (ofCaller === undefined) return verdict;
-      let all = config.joined ? join(verdict, judgeJoined(ofCaller, prompt, tier)) : verdict;
-      for (const leaf of prompt.leaves)
-        if (!skips(leaf) && !isLong(leaf)) all = join(all, judgeLeaf(ofCaller, leaf, tier));
-      return all;
-    };
-    const longOf = async (leaves: readonly Leaf[], tier: Tier, before: Verdict): Promise<Verdict> => {
-      let verdict = before;
-      for (const leaf of leaves) {
-        if (verdict.act === "block") break;
-        verdict = join(verdict, await judgeLong(ofLeaf, leaf));
-        if (ofCaller !== undefined) verdict = join(verdict, await judgeLong(ofCaller, leaf, tier));
+    const whole = openReader({ ofLeaf, ofCaller }, config);
+    // By the set itself, which stays the same while the same rules are off.
+    const without = new WeakMap<ReadonlySet<string>, Watched>();
+    const readerFor = (off: ReadonlySet<string> | undefined): Watched => {
+      if (off === undefined || off.size === 0) return whole;
+      let reader = without.get(off);
+      if (reader === undefined) {
+        const lacking = (judging: Judging): Judging => ({ ...judging, off: indexesOf(judging, off) });
+        const parts = { ofLeaf: lacking(ofLeaf), ofCaller: ofCaller && lacking(ofCaller) };
+        reader = openReader(parts, config);
+        without.set(off, reader);
       }
-      return verdict;
+      return reader;
     };
 
     return {
+      rules: new Set(used.map(({ id }) => id)),
       open(request): Watch {
-        return {
-          onLeaf,
-          onPrompt(prompt) {
-            const { tier } = request.standing;
-            const verdict = joinedOf(prompt, tier);
-            const long = prompt.leaves.filter((leaf) => isLong(leaf) && !skips(leaf));
-            // The newest first: what was asked for now is the likeliest to be hostile.
-            return long.length === 0 ? verdict : longOf(long.reverse(), tier, verdict);
-          },
-        };
+        const { onLeaf, onPrompt } = readerFor(request.rulesOff);
+        return { onLeaf, onPrompt: (prompt) => onPrompt(prompt, request.standing.tier) };
       },
     };
   },
 });
+
+interface Watched {
+  readonly onLeaf: (leaf: Leaf) => Verdict;
+  readonly onPrompt: (prompt: Prompt, tier: Tier) => Await<Verdict>;
+}
+
+interface Judgings {
+  readonly ofLeaf: Judging;
+  readonly ofCaller: Judging | undefined;
+}
+
+function openReader({ ofLeaf, ofCaller }: Judgings, config: PromptRulesConfig): Watched {
+  const skips = (leaf: Leaf) => leaf.kind === "media" && config.skipMedia;
+
+  const onLeaf = (leaf: Leaf) => (skips(leaf) || isLong(leaf) ? ALLOW : judgeLeaf(ofLeaf, leaf));
+
+  const joinedOf = (prompt: Prompt, tier: Tier): Verdict => {
+    const verdict = config.joined ? judgeJoined(ofLeaf, prompt) : ALLOW;
+    if (ofCaller === undefined) return verdict;
+    let all = config.joined ? join(verdict, judgeJoined(ofCaller, prompt, tier)) : verdict;
+    for (const leaf of prompt.leaves)
+      if (!skips(leaf) && !isLong(leaf)) all = join(all, judgeLeaf(ofCaller, leaf, tier));
+    return all;
+  };
+  const longOf = async (leaves: readonly Leaf[], tier: Tier, before: Verdict): Promise<Verdict> => {
+    let verdict = before;
+    for (const leaf of leaves) {
+      if (verdict.act === "block") break;
+      verdict = join(verdict, await judgeLong(ofLeaf, leaf));
+      if (ofCaller !== undefined) verdict = join(verdict, await judgeLong(ofCaller, leaf, tier));
+    }
+    return verdict;
+  };
+
+  return {
+    onLeaf,
+    onPrompt(prompt, tier) {
+      const verdict = joinedOf(prompt, tier);
+      const long = prompt.leaves.filter((leaf) => isLong(leaf) && !skips(leaf));
+      // The newest first: what was asked for now is the likeliest to be hostile.
+      return long.length === 0 ? verdict : longOf(long.reverse(), tier, verdict);
+    },
+  };
+}
+
+function indexesOf({ book }: Judging, ids: ReadonlySet<string>): ReadonlySet<number> {
+  return new Set(book.rules.flatMap(({ id }, index) => (ids.has(id) ? [index] : [])));
+}
 
 function checkNames(config: PromptRulesConfig, rulebook: Rulebook): void {
   const known = new Set(rulebook.rules.map((rule) => rule.id));

@@ -36,6 +36,8 @@ export interface Reading {
   readonly tier?: Tier | undefined;
   /** Rules that do not run. */
   readonly rested?: ReadonlySet<number>;
+  /** Rules that an operator switched off: they do not run, and nobody misses them. */
+  readonly off?: ReadonlySet<number> | undefined;
 }
 
 export interface RuleMatch {
@@ -209,6 +211,7 @@ class Search {
   }
 
   #rests(rule: number): boolean {
+    if (this.#reading.off?.has(rule) === true) return true;
     if (this.#reading.rested?.has(rule) !== true) return false;
     this.#missed.add(rule);
     return true;

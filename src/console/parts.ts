@@ -10,6 +10,7 @@ import type { PolicyStore } from "../policy/store.ts";
 import type { ExemplarBank } from "../ports/exemplars.ts";
 import type { KeyRecord, KeyScopes } from "../ports/keys-record.ts";
 import type { Sanctions } from "../ports/sanctions.ts";
+import type { Switches } from "../ports/switches.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 
 export interface AdminParts {
@@ -18,6 +19,7 @@ export interface AdminParts {
     "current" | "status" | "reload" | "history" | "source" | "validate" | "change" | "withdraw"
   >;
   readonly identities: KeyAdmin;
+  readonly switches: Pick<Switches, "active" | "kill" | "revive">;
   readonly sanctions: SanctionAdmin;
   readonly exemplars: ExemplarAdmin;
   readonly reputation: ReputationAdmin;

@@ -17,6 +17,7 @@ import { reputationRoutes } from "./reputation-routes.ts";
 import type { AdminRoute, RouteRow } from "./route.ts";
 import { sanctionsRoutes } from "./sanctions-routes.ts";
 import { storesRoutes } from "./stores-routes.ts";
+import { switchesRoutes } from "./switches-routes.ts";
 import { upstreamsRoutes } from "./upstreams-routes.ts";
 
 export type { AdminParts } from "./parts.ts";
@@ -26,6 +27,7 @@ export const ADMIN_ROWS: readonly RouteRow[] = [
   ...policyRoutes,
   ...policyChangeRoutes,
   ...policyHistoryRoutes,
+  ...switchesRoutes,
   ...keysRoutes,
   ...limitsRoutes,
   ...reputationRoutes,

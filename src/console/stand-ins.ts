@@ -51,6 +51,13 @@ export function standInParts(weather: Weather = { isAway: false }): AdminParts {
       reload: async () => ({ result: "unchanged", revision }),
       ...standInChanges(revision),
     },
+    switches: {
+      active: () => [],
+      kill: async () => {
+        throw new Error("it has no switches");
+      },
+      revive: async () => false,
+    },
     identities: standInKeys(refuseWhenAway),
     sanctions: standInSanctions(refuseWhenAway),
     exemplars: standInExemplars(refuseWhenAway),

@@ -143,7 +143,8 @@ export class Exchange implements Member {
     if (this.#opened === undefined) {
       const { id, dialect, operation } = this.#route;
       const facts = { id: this.#id, route: id, dialect, operation, address: this.#address };
-      this.#opened = new Passage(this.#snapshot, facts, this.#services.cache);
+      const { cache, switchedOff } = this.#services;
+      this.#opened = new Passage(this.#snapshot, facts, cache, switchedOff(this.#snapshot));
     }
     return this.#opened;
   }

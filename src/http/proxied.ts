@@ -212,7 +212,9 @@ export class Proxied {
     const snapshot = this.#services.pin();
     const address = request.socket.remoteAddress ?? "";
     const id = `req_${randomUUID().replaceAll("-", "")}`;
-    const passage = new Passage(snapshot, { id, dialect, operation, route, address }, this.#services.cache);
+    const { cache, switchedOff } = this.#services;
+    const facts = { id, dialect, operation, route, address };
+    const passage = new Passage(snapshot, facts, cache, switchedOff(snapshot));
     const session: Carried = {
       passage,
       snapshot,

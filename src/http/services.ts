@@ -5,6 +5,7 @@ import type { Decision } from "../ledger/decision.ts";
 import type { HeldBudget } from "../pipeline/held-budget.ts";
 import type { VerdictCache } from "../pipeline/verdict-cache.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
+import type { SwitchedOff } from "../policy/switched-off.ts";
 import type { UpstreamSet } from "./upstream-set.ts";
 
 export interface ExchangeLimits {
@@ -65,6 +66,8 @@ export interface Services {
   /** The snapshot for a new request, and its release when the request is over. */
   pin(): Snapshot;
   unpin(snapshot: Snapshot): void;
+  /** What kill switches say now; undefined while they say nothing of this snapshot. */
+  switchedOff(snapshot: Snapshot): SwitchedOff | undefined;
   /** Writes the decision, then calls `written`: the answer's last bytes go only then. */
   record(decision: Decision, written: () => void): void;
   /** False while the spool takes nothing and the operator wants requests refused then. */

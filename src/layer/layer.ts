@@ -83,6 +83,8 @@ export interface RequestContext {
   readonly identity: Identity | undefined;
   /** Set by the layer that knows how callers stand (`reputation`); NO_STANDING before. */
   readonly standing: Standing;
+  /** Ids of rules that an operator switched off for now. The same set while that stays so. Absent: none. */
+  readonly rulesOff?: ReadonlySet<string> | undefined;
   /** Aborted when the request is over; made when it is first asked for, as most layers have nothing to stop. */
   readonly signal: AbortSignal;
   /**
@@ -174,6 +176,8 @@ export interface Layer {
    * for it.
    */
   onRefused?(request: RequestContext, prompt: Prompt, verdict: Verdict): void;
+  /** Ids of the rules that can be switched off one by one (`RequestContext.rulesOff`). Absent: none. */
+  readonly rules?: ReadonlySet<string>;
   dispose?(): Promise<void>;
 }
 

@@ -5,7 +5,15 @@
 import type { Act, Cause, DialectName, Operation, Proof, Tier } from "../layer/index.ts";
 
 /** A guard that did not run to its end is never recorded as allowed. */
-export type SeatState = "ran" | "not_reached" | "skipped_sample" | "skipped_when" | "failed" | "timed_out";
+export type SeatState =
+  | "ran"
+  | "not_reached"
+  | "skipped_sample"
+  | "skipped_when"
+  /** By a kill switch: it judged nothing. */
+  | "switched_off"
+  | "failed"
+  | "timed_out";
 
 /** A finding without its offsets. `via`, `method` and `hazard` as in src/layer/verdict.ts. */
 export interface FindingRecord {
@@ -30,6 +38,8 @@ export interface SeatRecord {
   readonly findings: readonly FindingRecord[];
   /** Time inside the seat, all phases. */
   readonly micros: number;
+  /** Kill switches that touched it, such as "rule:ignore-previous". Absent: none. */
+  readonly off?: readonly string[];
 }
 
 export interface Decision {

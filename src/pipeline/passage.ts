@@ -32,6 +32,7 @@ import type {
 import { ALLOW, compareActs, type Finding, join, NO_STANDING } from "../layer/index.ts";
 import type { SeatRecord } from "../ledger/decision.ts";
 import type { RequestAttributes, Seat, Snapshot } from "../policy/snapshot.ts";
+import type { SwitchedOff } from "../policy/switched-off.ts";
 import { Backlog } from "./backlog.ts";
 import { bare, type PortionReader, stops } from "./portions.ts";
 import { SeatRun } from "./seat-run.ts";
@@ -90,7 +91,8 @@ export class Passage implements RequestContext {
   /** When the seat before stopped, in the turn under way: the next starts then, and a clock is read half as often. */
   #nowMs: number | undefined;
 
-  constructor(snapshot: Snapshot, facts: PassageFacts, cache: VerdictCache) {
+  /** `off`: what kill switches say at the request's begin, which holds for all of it. */
+  constructor(snapshot: Snapshot, facts: PassageFacts, cache: VerdictCache, off?: SwitchedOff) {
     this.id = facts.id;
     this.dialect = facts.dialect;
     this.operation = facts.operation;
@@ -98,13 +100,18 @@ export class Passage implements RequestContext {
     this.address = facts.address;
     this.snapshot = snapshot;
     this.#cache = cache;
-    this.#runs = snapshot.seats.map((seat) => new SeatRun(seat));
+    this.#runs = snapshot.seats.map((seat) => new SeatRun(seat, off?.get(seat.id)));
   }
 
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
     if (this.#ended) this.#abort.abort(REQUEST_OVER);
     return this.#abort.signal;
+  }
+
+  /** Asked by a layer while its watch is opened. */
+  get rulesOff(): ReadonlySet<string> | undefined {
+    return this.#speaking?.off?.rules;
   }
 
   identify(identity: Identity): void {
@@ -141,7 +148,9 @@ export class Passage implements RequestContext {
   }
 
   get #chunkRuns(): SeatRun[] {
-    this.#chunkRunsMade ??= this.#runs.filter((run) => run.seat.phases.includes("onChunk"));
+    this.#chunkRunsMade ??= this.#runs.filter(
+      (run) => run.state !== "switched_off" && run.seat.phases.includes("onChunk"),
+    );
     return this.#chunkRunsMade;
   }
 
@@ -209,7 +218,7 @@ export class Passage implements RequestContext {
   #judged(prompt: Prompt, verdict: Verdict): Verdict {
     if (verdict.act !== "block") return verdict;
     for (const run of this.#runs) {
-      if (run.seat.layer.onRefused === undefined) continue;
+      if (run.seat.layer.onRefused === undefined || run.state === "switched_off") continue;
       try {
         run.seat.layer.onRefused(this, prompt, verdict);
       } catch (error) {
@@ -477,7 +486,10 @@ export class Passage implements RequestContext {
 
   #judgeLeaf(run: SeatRun, judge: JudgeLeaf, leaf: Leaf, prompt: Prompt): Verdict {
     const earlier = leaf.turn >= 0 && leaf.turn < prompt.newestTurn;
-    return earlier ? this.#cache.verdict(run.seat.fingerprint, leaf, judge) : judge(leaf);
+    if (!earlier) return judge(leaf);
+    const { seat, off } = run;
+    const judgedBy = off === undefined ? seat.fingerprint : `${seat.fingerprint} ${off.cacheKey}`;
+    return this.#cache.verdict(judgedBy, leaf, judge);
   }
 
   #inOrder(
@@ -574,10 +586,13 @@ export class Passage implements RequestContext {
         run.state = "skipped_when";
         return undefined;
       }
+      this.#speaking = run;
       run.watch = seat.layer.open(this);
+      this.#speaking = undefined;
       run.state = "ran";
       return undefined;
     } catch (error) {
+      this.#speaking = undefined;
       return run.fail("failed", error);
     }
   }

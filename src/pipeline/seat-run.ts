@@ -7,6 +7,7 @@ import type { Act, Finding, Verdict, Watch } from "../layer/index.ts";
 import { ALLOW, compareActs, findingsOf } from "../layer/index.ts";
 import type { SeatRecord, SeatState } from "../ledger/decision.ts";
 import type { Seat } from "../policy/snapshot.ts";
+import type { SeatOff } from "../policy/switched-off.ts";
 import type { Backlog } from "./backlog.ts";
 import { PortionReader } from "./portions.ts";
 
@@ -31,9 +32,13 @@ export class SeatRun {
   readonly portions: PortionReader | undefined;
   /** While a shadow seat thinks about a part of an answer. */
   backlog: Backlog | undefined;
+  /** What kill switches left of it; undefined: all. */
+  readonly off: SeatOff | undefined;
 
-  constructor(seat: Seat) {
+  constructor(seat: Seat, off?: SeatOff) {
     this.seat = seat;
+    this.off = off;
+    if (off?.isWhole === true) this.state = "switched_off";
     this.portions = seat.portions === undefined ? undefined : new PortionReader(seat.portions);
   }
 
@@ -87,6 +92,7 @@ export class SeatRun {
       applied: this.applied,
       findings,
       micros: Math.round(this.spentMs * 1000),
+      ...(this.off !== undefined && { off: this.off.by }),
     };
   }
 }

@@ -98,7 +98,7 @@ export const METRICS = {
     help: "Did each seat run to its end? failed and timed_out are never counted as a verdict.",
     labels: {
       seat: SEATS_MAX,
-      state: ["ran", "not_reached", "skipped_sample", "skipped_when", "failed", "timed_out"],
+      state: ["ran", "not_reached", "skipped_sample", "skipped_when", "switched_off", "failed", "timed_out"],
     },
   },
   seatSeconds: {
@@ -160,6 +160,14 @@ export const METRICS = {
     help: "How much text (UTF-16, two bytes a unit) did a stream hold back at its peak?",
     labels: { dialect: DIALECTS },
     buckets: [0, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576],
+  },
+  killSwitches: {
+    name: "sallyport_kill_switches",
+    type: "gauge",
+    unit: "1",
+    help: "Which kill switches are in force?",
+    labels: { kind: ["seat", "layer", "rule"], target: REASONS_MAX },
+    isRead: true,
   },
   heldNow: {
     name: "sallyport_held_bytes",
