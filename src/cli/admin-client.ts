@@ -3,6 +3,7 @@
  * need what a running gateway knows go through here rather than at its files.
  */
 import { userInfo } from "node:os";
+import { type FileProblem, formatProblems } from "../policy/problems.ts";
 
 const URL_DEFAULT = "http://127.0.0.1:8081";
 const DEADLINE_MS = 10_000;
@@ -30,9 +31,13 @@ export class AdminRefused extends Error {
   }
 }
 
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
 export interface AdminClient {
   /** `path` starts with "/api/". Throws AdminRefused, or an Error that says why nobody answered. */
-  ask<Body>(method: "GET" | "POST" | "DELETE", path: string, body?: unknown): Promise<Body>;
+  ask<Body>(method: Method, path: string, body?: unknown, ifMatch?: string): Promise<Body>;
+  /** The etag of what a GET answers; throws as `ask` does. */
+  tagOf(path: string): Promise<string>;
 }
 
 /** Runs one action and says what is wrong with it: 0 done, 1 refused, 2 wrongly asked. */
@@ -52,37 +57,47 @@ export async function runAction(
 }
 
 function openAdminClient(env: AdminIo["env"]): AdminClient {
-  return {
-    async ask<Body>(method: string, path: string, body?: unknown): Promise<Body> {
-      const base = env["SALLYPORT_ADMIN_URL"] || URL_DEFAULT;
-      const token = env["SALLYPORT_ADMIN_TOKEN"];
-      if (!token)
-        throw new UsageError("SALLYPORT_ADMIN_TOKEN is not set: `sallyport serve` says it at its start");
-      const url = URL.parse(path, base);
-      if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "")
-        throw new UsageError(
-          "SALLYPORT_ADMIN_URL must be http://HOST:PORT or https://HOST:PORT, nothing more",
-        );
-      const response = await fetch(url, {
-        method,
-        headers: { authorization: `Bearer ${token}`, "x-sallyport-actor": actor() },
-        ...(body !== undefined && { body: JSON.stringify(body) }),
-        // A redirect would carry the token to wherever it leads.
-        redirect: "error",
-        signal: AbortSignal.timeout(DEADLINE_MS),
-      }).catch((error: unknown) => {
-        throw new Error(`no gateway answers at ${url.origin}: ${reasonOf(error)}`);
-      });
-      const answer: unknown = await response.json().catch(() => undefined);
-      if (response.ok && answer !== undefined) return answer as Body;
-      const { detail } = (answer ?? {}) as { readonly detail?: unknown };
+  const call = async (method: Method, path: string, body?: unknown, ifMatch?: string) => {
+    const base = env["SALLYPORT_ADMIN_URL"] || URL_DEFAULT;
+    const token = env["SALLYPORT_ADMIN_TOKEN"];
+    if (!token)
+      throw new UsageError("SALLYPORT_ADMIN_TOKEN is not set: `sallyport serve` says it at its start");
+    const url = URL.parse(path, base);
+    if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "")
+      throw new UsageError("SALLYPORT_ADMIN_URL must be http://HOST:PORT or https://HOST:PORT, nothing more");
+    const response = await fetch(url, {
+      method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        "x-sallyport-actor": actor(),
+        ...(ifMatch !== undefined && { "if-match": ifMatch }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+      // A redirect would carry the token to wherever it leads.
+      redirect: "error",
+      signal: AbortSignal.timeout(DEADLINE_MS),
+    }).catch((error: unknown) => {
+      throw new Error(`no gateway answers at ${url.origin}: ${reasonOf(error)}`);
+    });
+    const answer: unknown = await response.json().catch(() => undefined);
+    if (response.ok && answer !== undefined) return { answer, tag: response.headers.get("etag") ?? "" };
+    const { detail, problems } = (answer ?? {}) as { readonly detail?: unknown; readonly problems?: unknown };
+    if (response.status === 422 && Array.isArray(problems))
       throw new AdminRefused(
-        response.status,
-        typeof detail === "string"
-          ? detail
-          : `${url.origin} answered ${response.status}: is it the admin port of a gateway?`,
+        422,
+        `it cannot be served\n${formatProblems(problems as readonly FileProblem[])}`,
       );
-    },
+    throw new AdminRefused(
+      response.status,
+      typeof detail === "string"
+        ? detail
+        : `${url.origin} answered ${response.status}: is it the admin port of a gateway?`,
+    );
+  };
+  return {
+    ask: async <Body>(method: Method, path: string, body?: unknown, ifMatch?: string) =>
+      (await call(method, path, body, ifMatch)).answer as Body,
+    tagOf: async (path) => (await call("GET", path)).tag,
   };
 }
 

@@ -7,6 +7,8 @@ const USAGE = `sallyport: a guarded double gate in front of a model API
   sallyport serve [--config DIR] [--data DIR] [--listen HOST:PORT] [--admin HOST:PORT]
                                     run the gateway (with the bundled simulator when no upstream is named)
   sallyport check [DIR] [--json]    validate a configuration folder; exit 1 when it cannot be served
+  sallyport policy status|show|check|diff|history|put|patch|rollback|withdraw|kill|revive
+                                    see and change the policy of a running gateway
   sallyport keys create|list|rotate|revoke
                                     manage virtual API keys
   sallyport sanctions list|impose|lift
@@ -25,6 +27,7 @@ Every subcommand explains itself with --help.`;
 const COMMANDS: Readonly<Record<string, () => Promise<(args: readonly string[]) => Promise<number>>>> = {
   serve: async () => (await import("./serve.ts")).runServe,
   check: async () => (await import("./check.ts")).runCheck,
+  policy: async () => (await import("./policy.ts")).runPolicy,
   keys: async () => (await import("./keys.ts")).runKeys,
   sanctions: async () => (await import("./sanctions.ts")).runSanctions,
   reputation: async () => (await import("./reputation.ts")).runReputation,
