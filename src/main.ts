@@ -2,6 +2,7 @@
  * The stack, from the ground up: one line a part, each with the reason why it stands in that place. What is
  * opened first is closed last. `sallyport serve` calls this; tests call it with port 0 and layers of their own.
  */
+import { existsSync } from "node:fs";
 import { layerKinds } from "../layers/index.ts";
 import { openAdmin } from "./console/admin.ts";
 import type { AuditEntry } from "./console/audited.ts";
@@ -17,10 +18,12 @@ import { Audit, auditDirOf, checkpointsOf } from "./ledger/audit.ts";
 import { isInside } from "./ledger/audit-checkpoints.ts";
 import { openAuditKey } from "./ledger/audit-key.ts";
 import { readAudit } from "./ledger/audit-reader.ts";
+import { openContent } from "./ledger/content.ts";
+import { openContentKey } from "./ledger/content-format.ts";
 import { openSpool } from "./ledger/spool.ts";
 import { HeldBudget } from "./pipeline/held-budget.ts";
 import { VerdictCache } from "./pipeline/verdict-cache.ts";
-import type { GatewayConfig } from "./policy/gateway-file.ts";
+import { type GatewayConfig, gatewaySchema } from "./policy/gateway-file.ts";
 import { formatProblems } from "./policy/problems.ts";
 import { openPolicy, type ReloadResult } from "./policy/store.ts";
 import { SwitchBoard } from "./policy/switched-off.ts";
@@ -100,6 +103,27 @@ export async function openSallyport(options: SallyportOptions) {
     log.warn({ checkpoints, problem }, "served as it was asked for");
   }
   audit.note({ actor: "system", action: "gateway.start", target: `process ${process.pid}`, outcome: "done" });
+
+  // What was asked and answered, where the operator wants it kept; off the path of requests. What an earlier
+  // configuration kept goes in its time.
+  const kept = existsSync(`${dataDir}/content`)
+    ? gatewaySchema.parse({ record: { share: 0 } }).record
+    : undefined;
+  const record = config.record ?? kept;
+  const content =
+    record === undefined
+      ? undefined
+      : await openContent({
+          ...record,
+          dir: `${dataDir}/content`,
+          key: openContentKey(dataDir, env, { make: true }),
+          keepForMs: record.keepForHours * 3_600_000,
+          onProblem: (problem) =>
+            problem === undefined
+              ? log.info("content is recorded again")
+              : log.error({ problem }, "content cannot be recorded"),
+        });
+  if (content !== undefined) opening.defer(() => content.close());
 
   // Redis, where one is named: limits, keys, sanctions and reputation are then shared by all gateways. One that is
   // away stops nothing from starting: each seat says what holds meanwhile.
@@ -224,6 +248,7 @@ export async function openSallyport(options: SallyportOptions) {
     switchedOff: new SwitchBoard(() => switches.active()).for,
     record: (decision, written) => spool.enqueue(decision, written),
     recording: () => spool.accepting,
+    content,
   };
 
   // Admin stands beside the gateway, on a port of its own, behind its own token.
@@ -362,6 +387,7 @@ export async function openSallyport(options: SallyportOptions) {
     upstreams,
     spool,
     audit,
+    content,
     held,
     /** Refuses new requests, lets running ones end within the grace time, then closes what was opened, last first. */
     async close(graceMs: number = timeouts.drainMs): Promise<void> {

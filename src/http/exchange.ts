@@ -20,8 +20,9 @@ import {
   type Usage,
   type Verdict,
 } from "../layer/index.ts";
+import { ContentDraft } from "../ledger/content-draft.ts";
 import type { Decision } from "../ledger/decision.ts";
-import { HoldBack } from "../pipeline/hold-back.ts";
+import { type ChunkJudge, HoldBack } from "../pipeline/hold-back.ts";
 import { type ChunkOutcome, Passage } from "../pipeline/passage.ts";
 import { type Blocked, redactPrompt, withRedactions } from "../pipeline/whole-text.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
@@ -90,6 +91,8 @@ export class Exchange implements Member {
   #detail: string | undefined;
   /** The caller's own key for the upstream, where the policy lets callers bring one. */
   #ownKey: string | undefined;
+  /** Set where this request's content is recorded. */
+  #draft: ContentDraft | undefined;
 
   constructor(services: Services, request: IncomingMessage, response: ServerResponse) {
     this.#services = services;
@@ -176,7 +179,26 @@ export class Exchange implements Member {
     if (this.#concluded) return;
     if (this.#passage.identity?.proof === "own_key") this.#ownKey = credential;
     if (verdict.act === "block" || verdict.act === "throttle") return this.#fail(refusalOf(verdict));
+    this.#draft = this.#draftOf(method, target, headers);
     await this.#readPrompt(route, target, headers);
+  }
+
+  #draftOf(
+    method: string,
+    { pathname, search }: Target,
+    headers: Readonly<Record<string, string>>,
+  ): ContentDraft | undefined {
+    const { content } = this.#services;
+    const org = this.#passage.identity?.org ?? "";
+    if (content?.wants(org) !== true) return undefined;
+    return new ContentDraft(content, {
+      id: this.#id,
+      at: this.#at,
+      org,
+      method,
+      url: pathname + search,
+      headers,
+    });
   }
 
   async #readPrompt(
@@ -200,6 +222,7 @@ export class Exchange implements Member {
         return this.#fail(read.problem);
       }
       this.#bytesIn = read.wireBytes;
+      this.#draft?.body(read.bytes);
       if (read.bytes.length === 0) return this.#fail(problem("body_missing"));
       const admission = admitJson(read.bytes, { depthMax: limits.bodyDepthMax });
       if (!admission.ok) return this.#fail(admission.problem);
@@ -333,7 +356,7 @@ export class Exchange implements Member {
       onFirstByte: () => this.#markFirstByte(),
     });
     this.#holdBack = new HoldBack({
-      judge: this.#passage,
+      judge: this.#judge(),
       stream: this.#stream,
       redaction: this.#snapshot.redaction,
       heldUnitsMax: limits.holdBytesMax,
@@ -343,6 +366,20 @@ export class Exchange implements Member {
     relay.bind(this.#holdBack);
     this.#relay = relay;
     this.#reply.beginStream(status, this.#withQuotas(headers));
+  }
+
+  /** The seats, and before them whoever keeps the answer's text as it came. */
+  #judge(): ChunkJudge {
+    const draft = this.#draft;
+    const passage = this.#passage;
+    if (draft === undefined) return passage;
+    return {
+      gathers: passage.gathers,
+      onChunk(delta) {
+        draft.text(delta);
+        return passage.onChunk(delta);
+      },
+    };
   }
 
   #onStreamOutcome(outcome: StreamOutcome): void {
@@ -392,6 +429,7 @@ export class Exchange implements Member {
     const { value, text } = read;
     const reading = this.#dialect.readAnswer(this.#route.operation, value);
     if (reading.usage !== undefined) this.#usage = reading.usage;
+    if (this.#draft !== undefined) for (const segment of reading.segments) this.#draft.text(segment);
     if (!reading.modelled && this.#snapshot.unknownEvents === "cut" && status < 300) {
       return this.#fail(problem("upstream_event_unknown"));
     }
@@ -474,6 +512,11 @@ export class Exchange implements Member {
     const status = last?.status ?? (headersSent ? statusCode : 0);
     const decision = this.#decision(cause, status);
     this.#response.off("close", this.#onClose);
+    this.#draft?.keep({
+      endUser: decision.endUser,
+      answerStatus: this.#upstreamMs === null ? null : status,
+      isWhole: cause === "complete" || cause === "upstream_error",
+    });
     this.#services.record(decision, () => {
       if (last !== undefined) this.#reply.send(last);
       this.#observe(decision);

@@ -1,6 +1,7 @@
 /** What one exchange needs of the process around it; main.ts puts it together. */
 import type { Dialect } from "../dialect/dialect.ts";
 import type { DialectName } from "../layer/index.ts";
+import type { ContentLog } from "../ledger/content.ts";
 import type { Decision } from "../ledger/decision.ts";
 import type { HeldBudget } from "../pipeline/held-budget.ts";
 import type { VerdictCache } from "../pipeline/verdict-cache.ts";
@@ -70,6 +71,8 @@ export interface Services {
   switchedOff(snapshot: Snapshot): SwitchedOff | undefined;
   /** Writes the decision, then calls `written`: the answer's last bytes go only then. */
   record(decision: Decision, written: () => void): void;
+  /** Where what is asked and answered is kept; undefined where nobody asked for that. */
+  readonly content?: ContentLog | undefined;
   /** False while the spool takes nothing and the operator wants requests refused then. */
   recording(): boolean;
 }

@@ -257,6 +257,31 @@ export const gatewaySchema = z.strictObject({
     })
     .prefault({})
     .describe("The record of who changed what."),
+  record: z
+    .strictObject({
+      share: z.number().min(0).max(1).default(1).describe("Share of requests, from 0 to 1."),
+      orgs: z
+        .array(z.string().min(1).max(256))
+        .max(1_000)
+        .default([])
+        .describe("Of these organisations alone; empty: of all."),
+      keepForHours: z
+        .number()
+        .min(0.01)
+        .max(8_760)
+        .default(24)
+        .describe("Hours after which content is deleted, a segment at a time and never later."),
+      bytesMax: bytes(1024 * MiB, "All of it on disk; past it the oldest goes.", 1_099_511_627_776),
+      requestBytesMax: bytes(
+        262_144,
+        "One request and its answer; a longer one is not recorded, and counted.",
+        8 * MiB,
+      ),
+    })
+    .optional()
+    .describe(
+      "Keeps what was asked and answered, so that a change of policy can be rehearsed on it (sallyport replay). It is sensitive: encrypted with SALLYPORT_CONTENT_KEY or the file content.key in the data folder. Absent: nothing is kept.",
+    ),
   telemetry: z
     .strictObject({
       otlpUrl: z
