@@ -9,6 +9,8 @@ const USAGE = `sallyport: a guarded double gate in front of a model API
   sallyport check [DIR] [--json]    validate a configuration folder; exit 1 when it cannot be served
   sallyport policy status|show|check|diff|history|put|patch|rollback|withdraw|kill|revive
                                     see and change the policy of a running gateway
+  sallyport replay --candidate DIR|FILE
+                                    what a policy would change, rehearsed on recorded requests
   sallyport keys create|list|rotate|revoke
                                     manage virtual API keys
   sallyport sanctions list|impose|lift
@@ -28,6 +30,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   serve: async () => (await import("./serve.ts")).runServe,
   check: async () => (await import("./check.ts")).runCheck,
   policy: async () => (await import("./policy.ts")).runPolicy,
+  replay: async () => (await import("./replay.ts")).runReplay,
   keys: async () => (await import("./keys.ts")).runKeys,
   sanctions: async () => (await import("./sanctions.ts")).runSanctions,
   reputation: async () => (await import("./reputation.ts")).runReputation,

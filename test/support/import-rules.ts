@@ -24,6 +24,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "src/pipeline": ["src/layer", "src/text", "src/policy", "src/ledger", "src/dialect", "src/wire"],
   "src/http": ["src/layer", "src/policy", "src/ledger", "src/dialect", "src/wire", "src/pipeline"],
   "src/console": ["src/layer", "src/policy", "src/text", "src/ledger", "src/ports", "src/telemetry"],
+  // Off the data plane: it runs a policy's seats as the gateway would, on what is on record.
+  "src/rehearse": [
+    "src/layer",
+    "src/ledger",
+    "src/policy",
+    "src/ports",
+    "src/pipeline",
+    "src/dialect",
+    "src/wire",
+    "src/http",
+    "layers",
+  ],
   "src/cli": ["*"],
   src: ["*"],
   layers: ["src/layer", "src/text", "src/guard"],
