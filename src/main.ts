@@ -24,6 +24,8 @@ import { openSpool } from "./ledger/spool.ts";
 import { HeldBudget } from "./pipeline/held-budget.ts";
 import { VerdictCache } from "./pipeline/verdict-cache.ts";
 import { type GatewayConfig, gatewaySchema } from "./policy/gateway-file.ts";
+import { Guard } from "./policy/guard/guard.ts";
+import { reasonOf, Watchman } from "./policy/guard/watchman.ts";
 import { formatProblems } from "./policy/problems.ts";
 import { openPolicy, type ReloadResult } from "./policy/store.ts";
 import { SwitchBoard } from "./policy/switched-off.ts";
@@ -193,6 +195,7 @@ export async function openSallyport(options: SallyportOptions) {
 
   // Of the first policy it is told below, as there is no store to ask before.
   let caution: (() => void) | undefined;
+  let adopted: (() => void) | undefined;
 
   // The policy next, as it needs the ports; a bad one leaves the last good one in place.
   const policy = await openPolicy({
@@ -216,7 +219,10 @@ export async function openSallyport(options: SallyportOptions) {
       const fields = { result: result.result, revision: result.revision };
       if (problems.length === 0) log.info(fields, "policy");
       else log.warn({ ...fields, problem: formatProblems(problems) }, "the policy on file is not served");
-      if (result.result === "applied") caution?.();
+      if (result.result === "applied") {
+        caution?.();
+        adopted?.();
+      }
     },
   });
   opening.defer(() => policy.close());
@@ -226,6 +232,22 @@ export async function openSallyport(options: SallyportOptions) {
       log.warn({ problem }, "served as it was asked for");
   };
   caution();
+
+  // The guard after it: it judges each change by what becomes of requests, and returns to the last good one.
+  const guard = new Guard();
+  adopted = () => guard.adopt(policy.current());
+  adopted();
+  const watchman = new Watchman({
+    guard,
+    policy,
+    onFiled(filed) {
+      metrics.policyWithdrawn(filed);
+      log.error({ ...filed, reason: reasonOf(filed) }, "a change of the policy left a band");
+    },
+    onProblem: (problem, { revision, good }) =>
+      log.error({ problem, revision, good }, "a bad change could not be withdrawn yet"),
+  });
+  opening.defer(() => watchman.close());
 
   // Upstreams are connected to lazily; one that is away answers with its own code.
   const upstreams = await openUpstreams(config, { onKeysProblem: changed("keys of organisations") });
@@ -241,7 +263,7 @@ export async function openSallyport(options: SallyportOptions) {
     upstreams,
     cache,
     held,
-    observer: openObserver({ metrics, tracing, log }),
+    observer: openObserver({ metrics, tracing, log, onDecision: (decision) => guard.note(decision) }),
     current: () => policy.current(),
     pin: () => policy.pin(),
     unpin: (snapshot) => policy.unpin(snapshot),
@@ -256,6 +278,7 @@ export async function openSallyport(options: SallyportOptions) {
   const routes = adminRoutes({
     policy,
     switches,
+    guard: { status: () => guard.status, filed: () => watchman.filed },
     identities,
     sanctions,
     exemplars,

@@ -6,6 +6,8 @@ import type { Await, DialectName, Entity, SanctionAct, Tier } from "../layer/ind
 import type { AuditStats } from "../ledger/audit.ts";
 import type { AuditPage, AuditQuery } from "../ledger/audit-reader.ts";
 import type { Spool } from "../ledger/spool.ts";
+import type { GuardStatus } from "../policy/guard/guard.ts";
+import type { FiledWithdrawal } from "../policy/guard/watchman.ts";
 import type { PolicyStore } from "../policy/store.ts";
 import type { ExemplarBank } from "../ports/exemplars.ts";
 import type { KeyRecord, KeyScopes } from "../ports/keys-record.ts";
@@ -18,6 +20,7 @@ export interface AdminParts {
     PolicyStore,
     "current" | "status" | "reload" | "history" | "source" | "validate" | "change" | "withdraw"
   >;
+  readonly guard: { status(): GuardStatus; filed(): readonly FiledWithdrawal[] };
   readonly identities: KeyAdmin;
   readonly switches: Pick<Switches, "active" | "kill" | "revive">;
   readonly sanctions: SanctionAdmin;

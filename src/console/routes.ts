@@ -5,6 +5,7 @@
 import { apiRoutes } from "./api-routes.ts";
 import { auditRoutes } from "./audit-routes.ts";
 import { exemplarsRoutes } from "./exemplars-routes.ts";
+import { guardRoutes } from "./guard-routes.ts";
 import { healthRoutes } from "./health-routes.ts";
 import { keysRoutes } from "./keys-routes.ts";
 import { limitsRoutes } from "./limits-routes.ts";
@@ -28,6 +29,7 @@ export const ADMIN_ROWS: readonly RouteRow[] = [
   ...policyChangeRoutes,
   ...policyHistoryRoutes,
   ...switchesRoutes,
+  ...guardRoutes,
   ...keysRoutes,
   ...limitsRoutes,
   ...reputationRoutes,

@@ -58,6 +58,7 @@ export function standInParts(weather: Weather = { isAway: false }): AdminParts {
       },
       revive: async () => false,
     },
+    guard: { status: () => ({ mode: "on", good: revision, segments: 0 }), filed: () => [] },
     identities: standInKeys(refuseWhenAway),
     sanctions: standInSanctions(refuseWhenAway),
     exemplars: standInExemplars(refuseWhenAway),

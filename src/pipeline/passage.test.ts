@@ -15,8 +15,9 @@ import type {
   Watch,
 } from "../layer/index.ts";
 import { ALLOW, NO_STANDING } from "../layer/index.ts";
+import { inRollout } from "../policy/in-rollout.ts";
 import type { Seat, Snapshot } from "../policy/snapshot.ts";
-import { inRollout, Passage } from "./passage.ts";
+import { Passage } from "./passage.ts";
 import { VerdictCache } from "./verdict-cache.ts";
 
 const BLOCK: Verdict = { act: "block", findings: [{ reason: "custom.test", score: 0.9 }] };

@@ -90,6 +90,7 @@ test("a good policy becomes a snapshot with every default", async () => {
       portions: undefined,
       layer: undefined,
       when: undefined,
+      whenText: 'model == "gpt-4" && stream',
       fingerprint: undefined,
     },
   );

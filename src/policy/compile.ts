@@ -100,7 +100,7 @@ class Compilation {
       for (const layer of this.#fresh) await disposeQuietly(layer);
       return { ok: false, problems: tidyProblems(this.#problems) };
     }
-    const { routes, passThrough, unknownFields, unknownEvents, answerBlocked, holdFull, redaction } =
+    const { routes, passThrough, unknownFields, unknownEvents, answerBlocked, holdFull, redaction, guard } =
       checked.value;
     const bundle = bundleOf(this.#options.file.content, this.#artifacts);
     const snapshot: Snapshot = {
@@ -113,6 +113,7 @@ class Compilation {
       answerBlocked,
       holdFull,
       redaction,
+      guard,
     };
     return { ok: true, snapshot, bundle, seatsOff: this.#seatsOff };
   }
@@ -253,6 +254,7 @@ class Compilation {
         onError: entry.onError,
         timeoutMs: entry.timeoutMs,
         when,
+        whenText: entry.when,
         layer,
         config,
         phases,

@@ -24,7 +24,7 @@ const ENTRIES_MIN = 2;
 const INDEX_BYTES_MAX = 33_554_432;
 
 /** Where a served policy came from. */
-export const SOURCES = ["file", "api", "rollback", "schedule"] as const;
+export const SOURCES = ["file", "api", "rollback", "schedule", "guard"] as const;
 
 const originShape = {
   by: z.string(),

@@ -4,6 +4,7 @@
  * and is checked in compile.ts.
  */
 import { z } from "zod";
+import { guardSchema } from "./guard/settings.ts";
 
 /** Every route id with its paths on the wire; "*" takes one segment. The same table as src/http/routes.ts. */
 export const ROUTE_PATHS = {
@@ -140,6 +141,7 @@ export const policySchema = z.strictObject({
     .regex(/^[^\u0000-\u001f\u007f]*$/, { error: "one line of plain text" })
     .default("[redacted:{kind}]")
     .describe("What redacted text becomes; {kind} is the last part of the reason."),
+  guard: guardSchema.prefault({}),
   seats: z
     .array(seatSchema)
     .max(SEATS_MAX)

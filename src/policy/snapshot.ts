@@ -3,6 +3,7 @@
  * life, and a change of policy swaps the reference for the next request.
  */
 import type { Layer, LayerKind, Portions } from "../layer/index.ts";
+import type { GuardSettings } from "./guard/settings.ts";
 
 export type Mode = "off" | "shadow" | "enforce";
 
@@ -43,6 +44,8 @@ export interface Seat {
   readonly timeoutMs: number;
   /** Undefined: always. May throw, which counts as the seat's failure. */
   readonly when: ((attributes: RequestAttributes) => boolean) | undefined;
+  /** The condition as it was written. */
+  readonly whenText?: string | undefined;
   readonly layer: Layer;
   /** The layer's checked settings, every default filled in. */
   readonly config: unknown;
@@ -79,4 +82,6 @@ export interface Snapshot {
   readonly holdFull?: "fail" | "end";
   /** What redacted text becomes; "{kind}" is replaced by the last part of the reason. */
   readonly redaction: string;
+  /** What withdraws a change by itself; absent: the defaults. */
+  readonly guard?: GuardSettings;
 }

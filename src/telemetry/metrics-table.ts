@@ -215,6 +215,16 @@ export const METRICS = {
     help: "How many changes of the policy were applied, and how many refused?",
     labels: { result: ["applied", "unchanged", "refused"] },
   },
+  policyWithdrawals: {
+    name: "sallyport_policy_withdrawals_total",
+    type: "counter",
+    unit: "1",
+    help: "How many changes of the policy did the guard find bad, by which figure, and what became of them?",
+    labels: {
+      figure: ["block", "would_block", "error", "latency", "appeal"],
+      outcome: ["withdrawn", "watched", "overtaken"],
+    },
+  },
   spoolRecords: {
     name: "sallyport_spool_records_total",
     type: "counter",

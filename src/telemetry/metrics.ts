@@ -21,6 +21,7 @@ export interface Metrics {
   /** A connection or request that was turned away before it had a decision. */
   rejected(code: ProblemCode): void;
   policyReload(reload: { readonly result: string; readonly revision: string }): void;
+  policyWithdrawn(withdrawal: { readonly figure: string; readonly outcome: string }): void;
   /** Who to ask for a figure when metrics are scraped. */
   read(id: MetricIdWhere<{ readonly isRead: true }>, read: () => Figures): void;
   /** Prometheus text. */
@@ -90,6 +91,9 @@ export function openMetrics(): Metrics {
       families.policyReloads.at(result).add(1);
       families.policyRevision.clear();
       families.policyRevision.at(revision).set(1);
+    },
+    policyWithdrawn({ figure, outcome }) {
+      families.policyWithdrawals.at(figure, outcome).add(1);
     },
     read(id, read) {
       readers.set(id, read);

@@ -13,6 +13,8 @@ export interface ObserverParts {
   readonly metrics: Metrics;
   readonly tracing: Tracing;
   readonly log: Logger;
+  /** Told of every decision beside the metrics: counts, and nothing that waits. */
+  readonly onDecision?: (decision: Decision) => void;
 }
 
 /** What telemetry learns beside the decision. */
@@ -29,11 +31,12 @@ export interface RequestObserver {
   ended(decision: Decision, figures: RequestFigures, trace: { readonly traceId: string } | undefined): void;
 }
 
-export function openObserver({ metrics, tracing, log }: ObserverParts): RequestObserver {
+export function openObserver({ metrics, tracing, log, onDecision }: ObserverParts): RequestObserver {
   return {
     began: (headers) => tracing.start(headers),
     ended(decision, figures, trace) {
       metrics.decision(decision, figures.stream);
+      onDecision?.(decision);
       // The exchange hands back the trace that `began` gave it, under a narrower type.
       if (trace !== undefined) (trace as RequestTrace).finish(decision, figures.seatTimings);
       const level = levelOf(decision);
