@@ -67,7 +67,7 @@ export const patchFields = {
     .record(z.string().max(256), z.union([z.string().max(4096), z.number(), z.boolean(), z.null()]))
     .optional()
     .describe(
-      'Values in the layer\'s own settings by JSON Pointer, such as {"/any/blockAt": 0.9}. null: taken out.',
+      'Values in the layer\'s own settings by JSON Pointer, such as {"/any/blockAt": 0.9}. null: taken out. Absent: as they are.',
     ),
 };
 
