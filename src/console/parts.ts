@@ -9,11 +9,17 @@ import type { Spool } from "../ledger/spool.ts";
 import type { PolicyStore } from "../policy/store.ts";
 import type { ExemplarBank } from "../ports/exemplars.ts";
 import type { KeyRecord, KeyScopes } from "../ports/keys-record.ts";
+import type { Operators } from "../ports/operators.ts";
 import type { Sanctions } from "../ports/sanctions.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { LoginLimits } from "./attempts.ts";
 
 export interface AdminParts {
   readonly policy: Pick<PolicyStore, "current" | "status" | "reload">;
+  readonly operators: Pick<Operators, "accounts" | "sessions" | "tokens" | "setUp">;
+  readonly logins: LoginLimits;
+  /** TLS stands in front: cookies are for it alone. */
+  readonly isSecure: boolean;
   readonly identities: KeyAdmin;
   readonly sanctions: SanctionAdmin;
   readonly exemplars: ExemplarAdmin;

@@ -1,6 +1,7 @@
 /** The policy that is served, and the order to look at its folder now. */
 import { z } from "zod";
 import type { AdminParts } from "./parts.ts";
+import { EVERYBODY, TUNERS } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const problem = z
@@ -73,7 +74,7 @@ export const policyRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy",
-    access: "token",
+    access: EVERYBODY,
     summary: "The policy that is served, seat by seat, and what is wrong with the one on file.",
     answers: {
       200: {
@@ -108,7 +109,7 @@ export const policyRoutes = [
     noun: "policy",
     method: "POST",
     path: "/api/policy/reload",
-    access: "token",
+    access: TUNERS,
     summary: "Looks at the policy's folder now.",
     answers: {
       200: { description: "It was taken into service, or had not changed.", schema: reloaded },

@@ -64,17 +64,16 @@ function matchSegments(
   return values;
 }
 
-export interface Sent {
+export interface Sent extends Pick<Call, "actor" | "caller" | "address"> {
   readonly segments: Readonly<Record<string, string>>;
   readonly query: string;
   readonly body: unknown;
-  readonly actor: string;
 }
 
 /** The call that the row's handler takes, or the answer that says what is wrong with it. */
 export function checkedCall(
   route: AdminRoute,
-  { segments, query, body, actor }: Sent,
+  { segments, query, body, ...by }: Sent,
 ): { readonly call: Call } | { readonly refused: Reply } {
   const decoded = decodedSegments(segments);
   if (decoded === undefined) {
@@ -97,7 +96,7 @@ export function checkedCall(
         : checked(route.body, body ?? {});
   const errors = [...asked.errors, ...sent.errors];
   if (errors.length > 0) return { refused: invalid(errors) };
-  return { call: { params: params.value, query: asked.value, body: sent.value, actor } };
+  return { call: { params: params.value, query: asked.value, body: sent.value, ...by } };
 }
 
 /** Who is said to act; undefined where the header cannot be one's name. */
