@@ -86,7 +86,7 @@ const KNOWN_MAX = 1_024;
 export type LoginTry =
   | { readonly waitMs: number }
   /** Counted as a failure until it is told to be none: a hundred at once find no gap between look and count. */
-  | { readonly waitMs: 0; succeeded(): void };
+  | { readonly waitMs: 0; succeeded(): void; undone(): void };
 
 export class LoginLimits {
   readonly #pairs: FailureWindows;
@@ -116,12 +116,18 @@ export class LoginLimits {
     this.#pairs.count(pair);
     this.#addresses.count(from);
     this.#accounts.count(account);
+    const undone = () => {
+      this.#pairs.undo(pair);
+      this.#addresses.undo(from);
+      this.#accounts.undo(account);
+    };
     return {
       waitMs: 0,
+      /** Nobody could tell whether it was right. */
+      undone,
       succeeded: () => {
+        undone();
         this.#pairs.forget(pair);
-        this.#addresses.undo(from);
-        this.#accounts.undo(account);
         this.#remember(pair);
       },
     };

@@ -96,7 +96,10 @@ export const sessionRoutes = [
     async handle({ body: { name, password }, address }, parts) {
       const attempt = parts.logins.try(name, address);
       if (attempt.waitMs > 0) return tooMany(attempt.waitMs, "from where you logged in before");
-      const account = await parts.operators.accounts.login(name, password);
+      const account = await parts.operators.accounts.login(name, password).catch((error: unknown) => {
+        if ("undone" in attempt) attempt.undone();
+        throw error;
+      });
       if (account === undefined) return wrong();
       if ("succeeded" in attempt) attempt.succeeded();
       return loggedIn(account.id, parts, 200);

@@ -180,6 +180,18 @@ test("limits: 20 logins at once find no gap; one address is bounded over all nam
   assert.equal(subnet.filter(({ waitMs }) => waitMs === 0).length, 5, "one subscriber's IPv6 is one address");
 });
 
+test("a login that the store could not take is no failure of whoever tried", async (context) => {
+  const weather = { isAway: false };
+  const parts = standInParts(weather);
+  const admin = await openConsole(parts);
+  context.after(() => admin.close());
+  await parts.operators.accounts.create({ name: "mia", password: PASSWORD, role: "admin" }, { by: "test" });
+  weather.isAway = true;
+  for (let i = 0; i < 8; i++) assert.equal((await login(admin, "mia")).status, 503, `try ${i}`);
+  weather.isAway = false;
+  assert.equal((await login(admin, "mia")).status, 200);
+});
+
 test("another role, another password, being disabled: the sessions of before are over", async (context) => {
   const { admin } = await house(context);
   const see = async (sent: Record<string, string>) =>
