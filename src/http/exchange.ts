@@ -341,7 +341,7 @@ export class Exchange implements Member {
     });
     relay.bind(this.#holdBack);
     this.#relay = relay;
-    this.#reply.beginStream(status, this.#withQuotas(headers));
+    this.#reply.beginStream(status, this.#withQuotas(headers), () => relay.bytesOut > 0);
   }
 
   #onStreamOutcome(outcome: StreamOutcome): void {
