@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { layerKinds } from "../layers/index.ts";
 import { openAdmin } from "./console/admin.ts";
+import { LoginLimits } from "./console/attempts.ts";
 import type { AuditEntry } from "./console/audited.ts";
 import { adminRoutes } from "./console/routes.ts";
 import { anthropic } from "./dialect/anthropic/index.ts";
@@ -37,6 +38,7 @@ import { openGeo } from "./ports/geo.ts";
 import { openIdentities } from "./ports/identities.ts";
 import { type JudgeFigures, openJudges } from "./ports/judges.ts";
 import type { Resolve } from "./ports/judges-address.ts";
+import { openOperators } from "./ports/operators.ts";
 import { RecentTextStore } from "./ports/recent-texts.ts";
 import { openRedis } from "./ports/redis.ts";
 import { openReputation } from "./ports/reputation.ts";
@@ -53,7 +55,8 @@ export interface SallyportOptions {
   readonly configDir: string;
   readonly dataDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly adminToken: string;
+  /** Opens the whole admin API. Absent: accounts and named tokens alone do. */
+  readonly adminToken: string | undefined;
   readonly bootstrapKey: string | undefined;
   /** How judges' names are resolved; DNS by default. */
   readonly resolveJudge?: Resolve;
@@ -273,12 +276,24 @@ export async function openSallyport(options: SallyportOptions) {
     content,
   };
 
-  // Admin stands beside the gateway, on a port of its own, behind its own token.
+  // Admin stands beside the gateway, on a port of its own, behind accounts and tokens of its own.
+  const { url: adminUrl, sessionIdleMs, sessionMaxMs } = config.admin;
+  const operators = await openOperators({
+    dataDir,
+    env,
+    redis,
+    times: { idleMs: sessionIdleMs, absoluteMs: sessionMaxMs },
+    onProblem: changed("accounts, sessions or tokens of operators"),
+  });
+  opening.defer(() => operators.close());
   const state = { draining: false };
   const routes = adminRoutes({
     policy,
     switches,
     guard: { status: () => guard.status, filed: () => watchman.filed },
+    operators,
+    logins: new LoginLimits(),
+    isSecure: adminUrl?.startsWith("https:") ?? false,
     identities,
     sanctions,
     exemplars,
@@ -298,6 +313,8 @@ export async function openSallyport(options: SallyportOptions) {
     ...config.admin.listen,
     token: options.adminToken,
     readToken: env["SALLYPORT_ADMIN_READ_TOKEN"] || undefined,
+    operators,
+    url: adminUrl,
     routes,
     audit: {
       begin: (act) => audit.begin(act),
@@ -400,6 +417,7 @@ export async function openSallyport(options: SallyportOptions) {
   return {
     gateway,
     admin,
+    operators,
     policy,
     identities,
     sanctions,
@@ -438,8 +456,8 @@ function loadOf(
   };
 }
 
-function actionOf({ actor, action, target, outcome, status }: AuditEntry) {
-  return { actor, action, target, outcome, status };
+function actionOf({ actor, via, action, target, outcome, status }: AuditEntry) {
+  return { actor, via, action, target, outcome, status };
 }
 
 function activeByKind(sanctions: readonly { readonly entity: Entity }[]): [string[], number][] {

@@ -61,7 +61,9 @@ function openAdminClient(env: AdminIo["env"]): AdminClient {
     const base = env["SALLYPORT_ADMIN_URL"] || URL_DEFAULT;
     const token = env["SALLYPORT_ADMIN_TOKEN"];
     if (!token)
-      throw new UsageError("SALLYPORT_ADMIN_TOKEN is not set: `sallyport serve` says it at its start");
+      throw new UsageError(
+        "SALLYPORT_ADMIN_TOKEN is not set: `sallyport tokens create NAME --role ROLE` makes a token",
+      );
     const url = URL.parse(path, base);
     if (url === null || !/^https?:$/.test(url.protocol) || url.username !== "" || url.password !== "")
       throw new UsageError("SALLYPORT_ADMIN_URL must be http://HOST:PORT or https://HOST:PORT, nothing more");

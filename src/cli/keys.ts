@@ -3,16 +3,12 @@
  * gateway has them. A running gateway sees the change within a second. The key in clear is printed once, alone
  * on standard output, so that a script can take it.
  */
-import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
 import { type ParseArgsOptionsConfig, parseArgs } from "node:util";
-import { loadGateway } from "../policy/gateway-file.ts";
 import { ROUTE_IDS } from "../policy/policy-file.ts";
-import { formatProblems } from "../policy/problems.ts";
 import { type IdentityStore, openIdentities } from "../ports/identities.ts";
-import { PEPPER_VARIABLE } from "../ports/pepper.ts";
-import { openRedis, type SharedRedis } from "../ports/redis.ts";
+import { UsageError } from "./admin-client.ts";
 import { keysTable } from "./keys-table.ts";
+import { openPlace } from "./store-place.ts";
 
 const USAGE = `sallyport keys create --org ORG [--project NAME] [--name TEXT] [--expires DATE] [--canary]
                       [--scope-routes LIST] [--scope-models LIST] [--scope-networks LIST]
@@ -37,7 +33,6 @@ sallyport keys revoke ID
 
 Environment: SALLYPORT_REDIS_URL, SALLYPORT_REDIS_PASSWORD and SALLYPORT_KEY_PEPPER, where the gateway has them.`;
 
-const SHIPPED_CONFIG = resolve(import.meta.dirname, "../../config");
 const DEFAULT_OVERLAP = "24h";
 const UNIT_SEC: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
 
@@ -67,9 +62,6 @@ const FLAGS = {
   revoke: COMMON,
 } as const;
 type Action = keyof typeof FLAGS;
-
-/** What was asked for cannot be done as it was asked; exit code 2. */
-class UsageError extends Error {}
 
 const PROCESS: KeysIo = { log: console.log, error: console.error, env: process.env };
 
@@ -154,37 +146,13 @@ async function run(action: Action, args: readonly string[], io: KeysIo): Promise
 
 /** The store that the gateway has: what its gateway.yaml says, unless a flag says otherwise. */
 async function open(given: Given, env: KeysIo["env"]) {
-  const url = given.text("redis");
-  if (url !== undefined && !/^rediss?:\/\/[^/]/.test(url)) {
-    throw new UsageError('--redis: takes "redis://HOST:PORT" or "rediss://HOST:PORT"');
-  }
-  const configDir = resolve(given.text("config") ?? (existsSync("config") ? "config" : SHIPPED_CONFIG));
-  const loaded = await loadGateway(configDir, url === undefined ? env : { ...env, SALLYPORT_REDIS_URL: url });
-  if (!loaded.ok)
-    throw new Error(`the gateway's settings cannot be read\n${formatProblems(loaded.problems)}`);
-  const { data, stores } = loaded.config;
-  const dataDir = given.text("data") ?? data;
-  let redis: SharedRedis | undefined;
-  if (stores.redis !== undefined) {
-    // One made here would lock every gateway out that has another.
-    if (!env[PEPPER_VARIABLE] && !existsSync(join(dataDir, "pepper"))) {
-      throw new Error(
-        `the keys are on Redis: set ${PEPPER_VARIABLE} to what the gateways have, ` +
-          `or give the data folder of one of them with --data (${dataDir} has no pepper)`,
-      );
-    }
-    redis = await openRedis(stores.redis);
-  }
+  const flags = { data: given.text("data"), config: given.text("config"), redis: given.text("redis") };
+  const { dataDir, redis, name } = await openPlace(flags, env, "the keys");
   try {
-    if (redis?.isUp === false) {
-      throw new Error(
-        `Redis does not answer (${redis.problem ?? "no connection"}): check --redis, SALLYPORT_REDIS_URL or stores in gateway.yaml`,
-      );
-    }
     const store = await openIdentities({ dataDir, env, redis, bootstrap: false, watch: false });
     return {
       store,
-      place: redis === undefined ? dataDir : "Redis",
+      place: name,
       close: async () => {
         await store.close();
         await redis?.close();

@@ -13,6 +13,10 @@ const USAGE = `sallyport: a guarded double gate in front of a model API
                                     what a policy would change, rehearsed on recorded requests
   sallyport keys create|list|rotate|revoke
                                     manage virtual API keys
+  sallyport accounts create|list|role|disable|enable|password
+                                    manage accounts of the admin API
+  sallyport tokens create|list|revoke
+                                    manage its bearer tokens
   sallyport sanctions list|impose|lift
                                     act on an account, on a running gateway
   sallyport reputation show KIND ID why a caller stands where they stand, on a running gateway
@@ -32,6 +36,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<(args: readonly string[]) 
   policy: async () => (await import("./policy.ts")).runPolicy,
   replay: async () => (await import("./replay.ts")).runReplay,
   keys: async () => (await import("./keys.ts")).runKeys,
+  accounts: async () => (await import("./accounts.ts")).runAccounts,
+  tokens: async () => (await import("./tokens.ts")).runTokens,
   sanctions: async () => (await import("./sanctions.ts")).runSanctions,
   reputation: async () => (await import("./reputation.ts")).runReputation,
   exemplars: async () => (await import("./exemplars.ts")).runExemplars,

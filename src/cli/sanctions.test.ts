@@ -144,7 +144,7 @@ test("no token, a wrong one, nobody there, somebody else there, a redirect: each
   for (const [env, code, words] of [
     [{ SALLYPORT_ADMIN_URL: admin.url }, 2, /SALLYPORT_ADMIN_TOKEN is not set/],
     [{ SALLYPORT_ADMIN_URL: "ftp://x", SALLYPORT_ADMIN_TOKEN: TOKEN }, 2, /SALLYPORT_ADMIN_URL must be/],
-    [{ SALLYPORT_ADMIN_URL: admin.url, SALLYPORT_ADMIN_TOKEN: "wrong-token" }, 1, /Send the admin token/],
+    [{ SALLYPORT_ADMIN_URL: admin.url, SALLYPORT_ADMIN_TOKEN: "wrong-token" }, 1, /Send a token/],
     [{ SALLYPORT_ADMIN_URL: "http://127.0.0.1:1", SALLYPORT_ADMIN_TOKEN: TOKEN }, 1, /no gateway answers at/],
     [{ SALLYPORT_ADMIN_URL: url, SALLYPORT_ADMIN_TOKEN: TOKEN }, 1, /no gateway answers at .*redirect/],
   ] as const) {

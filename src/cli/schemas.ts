@@ -6,7 +6,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { layerKinds } from "../../layers/index.ts";
-import { openapiDocument, routesTable } from "../console/openapi.ts";
+import { openapiDocument, rolesTable, routesTable } from "../console/openapi.ts";
 import { ADMIN_ROWS } from "../console/routes.ts";
 import { gatewayJsonSchema, policyJsonSchema } from "../policy/schema.ts";
 
@@ -18,7 +18,7 @@ const USAGE = `sallyport schemas [--check]
 Writes, from the schemas of the code and its layers:
   config/schema/policy.schema.json and gateway.schema.json, for editors
   config/schema/admin.openapi.json, the admin API
-  the table of routes in docs/admin-api.md
+  the tables of routes and roles in docs/admin-api.md
 
   --check   write nothing; exit 1 when a file is not what it should be`;
 
@@ -35,6 +35,7 @@ export function schemaFiles(): Readonly<Record<string, string>> {
 /** Pages that hold a table of the code's between `<!-- begin NAME -->` and `<!-- end NAME -->`. */
 const TABLES: readonly { readonly path: string; readonly name: string; readonly table: () => string }[] = [
   { path: "docs/admin-api.md", name: "routes", table: () => routesTable(ADMIN_ROWS) },
+  { path: "docs/admin-api.md", name: "roles", table: () => rolesTable(ADMIN_ROWS) },
 ];
 
 export async function runSchemas(args: readonly string[]): Promise<number> {
@@ -72,10 +73,12 @@ async function staleFiles(): Promise<readonly { readonly path: string; readonly 
     path: `${SCHEMA_DIR}/${name}`,
     text,
   }));
+  const pages = new Map<string, string>();
   for (const { path, name, table } of TABLES) {
-    const page = await readFile(join(ROOT, path), "utf8");
-    wanted.push({ path, text: withTable(page, name, table()) });
+    const page = pages.get(path) ?? (await readFile(join(ROOT, path), "utf8"));
+    pages.set(path, withTable(page, name, table()));
   }
+  for (const [path, text] of pages) wanted.push({ path, text });
   const committed = await Promise.all(
     wanted.map(({ path }) => readFile(join(ROOT, path), "utf8").catch(() => undefined)),
   );

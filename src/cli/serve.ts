@@ -38,7 +38,7 @@ export async function runServe(args: readonly string[]): Promise<number> {
     admin: { ...loaded.config.admin, listen: options.admin ?? loaded.config.admin.listen },
   };
   const { config, simulator } = await withUpstreams(named);
-  const adminToken = process.env["SALLYPORT_ADMIN_TOKEN"] || randomBytes(24).toString("base64url");
+  const adminToken = process.env["SALLYPORT_ADMIN_TOKEN"] || undefined;
   try {
     const sallyport = await openSallyport({
       config,
@@ -50,7 +50,7 @@ export async function runServe(args: readonly string[]): Promise<number> {
       bootstrapKey:
         process.env["SALLYPORT_BOOTSTRAP_KEY"] || (simulator === undefined ? undefined : demoKey()),
     });
-    greet(sallyport, config, simulator?.url, configDir, adminToken);
+    greet(sallyport, config, simulator?.url, configDir);
     await untilSignal();
     console.log("sallyport: draining");
     await sallyport.close();
@@ -125,7 +125,6 @@ function greet(
   config: GatewayConfig,
   simulatorUrl: string | undefined,
   configDir: string,
-  adminToken: string,
 ): void {
   const { gateway, admin, policy, identities } = sallyport;
   const { revision, servedFrom } = policy.status();
@@ -146,7 +145,7 @@ function greet(
         lines.push(`  upstream  ${dialect} at ${url}${secret === undefined ? ", without a key" : ""}`);
   if (key !== undefined) lines.push(`  key       ${key}`);
   else lines.push("  key       as made before; `sallyport keys create --org ORG` makes another");
-  if (!process.env["SALLYPORT_ADMIN_TOKEN"]) lines.push(`  admin     token ${adminToken}`);
+  lines.push(...adminLines(sallyport));
   lines.push(
     "",
     "Try:",
@@ -154,6 +153,19 @@ function greet(
     `    -d '{"model":"demo","messages":[{"role":"user","content":"Hello"}]}'`,
   );
   console.log(lines.join("\n"));
+}
+
+/** How to get in. The one-time token is said here and nowhere else; it is in no log and on no disk. */
+function adminLines({ admin, operators }: Awaited<ReturnType<typeof openSallyport>>): readonly string[] {
+  if (process.env["SALLYPORT_ADMIN_TOKEN"]) return [];
+  const setup = operators.issueSetup();
+  if (setup === undefined)
+    return ["  admin     log in with an account, or `sallyport tokens create` makes a token"];
+  return [
+    `  admin     one-time token ${setup.token} makes the first account until ${new Date(setup.expiresMs).toISOString()}:`,
+    `              curl ${admin.url}/api/setup -d '{"token":"...","name":"YOU","password":"..."}'`,
+    "              or `sallyport accounts create YOU --role admin`, or a token: `sallyport tokens create YOU --role admin`",
+  ];
 }
 
 function untilSignal(): Promise<void> {

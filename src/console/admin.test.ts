@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { test } from "node:test";
 import { openAdmin } from "./admin.ts";
-import { LoginAttempts } from "./attempts.ts";
+import { FailureWindows } from "./attempts.ts";
 import { adminRoutes } from "./routes.ts";
 import { type Console, openConsole, READ_TOKEN, standInParts, TOKEN } from "./stand-ins.ts";
 
@@ -54,14 +54,16 @@ test("the read token reads and changes nothing", async (context) => {
   ]) {
     const { status, body } = await admin.ask<Problem>(call, { token: READ_TOKEN });
     assert.equal(status, 403, call);
-    assert.equal(body.code, "read_only");
+    assert.equal(body.code, "forbidden");
+    assert.match(body.detail, /takes the role .*you call as viewer/);
   }
   assert.equal(admin.audits.length, 4, "an attempt is on record too");
   assert.ok(admin.audits.every(({ outcome, status }) => outcome === "refused" && status === 403));
 });
 
 test("an empty token, or two that are the same, is refused at the start", async () => {
-  const base = { host: "127.0.0.1", port: 0, routes: adminRoutes(standInParts()) };
+  const parts = standInParts();
+  const base = { host: "127.0.0.1", port: 0, routes: adminRoutes(parts), operators: parts.operators };
   await assert.rejects(openAdmin({ ...base, token: "" }), /^RangeError: token: /);
   await assert.rejects(openAdmin({ ...base, token: "a", readToken: "a" }), /^RangeError: readToken: /);
   await assert.rejects(openAdmin({ ...base, token: "a", readToken: "" }), /^RangeError: readToken: /);
@@ -83,13 +85,14 @@ test("ten wrong tokens in a minute, then 429; the right one passes; no token is 
   assert.equal((await admin.ask("GET /api/keys", { token: "wrong" })).status, 401, "a minute later");
 });
 
-test("attempts: bounded in addresses; one subscriber's IPv6 addresses are one", () => {
-  const attempts = new LoginAttempts({ failuresMax: 1, windowMs: 1_000, addressesMax: 3, clock: () => 0 });
-  assert.equal(attempts.failed("2001:db8::1"), 0);
-  assert.equal(attempts.failed("2001:db8::2"), 1_000);
-  for (let i = 0; i < 100; i++) attempts.failed(`192.0.2.${i}`);
-  assert.equal(attempts.addresses, 3);
-  assert.equal(attempts.failed("2001:db8::1"), 0, "the oldest was forgotten");
+test("failures: a window for each key, and a bound on keys", () => {
+  const windows = new FailureWindows({ failuresMax: 1, windowMs: 1_000, keysMax: 3, clock: () => 0 });
+  assert.equal(windows.count("a"), 0);
+  assert.equal(windows.count("a"), 1_000);
+  assert.equal(windows.waitMs("a"), 1_000);
+  for (let i = 0; i < 100; i++) windows.count(`b${i}`);
+  assert.equal(windows.keys, 3);
+  assert.equal(windows.count("a"), 0, "the oldest was forgotten");
 });
 
 test("a path that is not there is 404, a method that it does not take 405 with allow; HEAD is GET", async (context) => {

@@ -1,35 +1,30 @@
 /**
  * The admin listener: health, metrics, and a JSON API for what an operator does live. Everything that shows or
- * changes anything needs a token; /healthz and /readyz are for probes, and /metrics is open unless
- * `admin.metrics: token` is set (it carries counts and names of seats, never a caller's data).
+ * changes anything needs a token or a session whose role the row names; /healthz and /readyz are for probes, and
+ * /metrics is open unless `admin.metrics: token` is set (it carries counts and names of seats, never a caller's data).
  *
- *   match -> token -> 404, 405 -> may it write -> actor -> path, query, body -> if-match -> handle -> audit
+ *   match -> caller -> 404, 405 -> role -> forgery -> actor -> path, query, body -> if-match -> handle -> audit
  */
-import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { AuditTrail } from "../ledger/audit.ts";
-import { LoginAttempts } from "./attempts.ts";
-import { audited, entryOf } from "./audited.ts";
+import { audited, entryOf, type Named } from "./audited.ts";
 import { BODY_BYTES_MAX, readJson } from "./body.ts";
 import { fault, faultOf, invalid } from "./faults.ts";
+import { type Caller, Gate, type GateOptions } from "./gate.ts";
 import { changedTo, names } from "./if-match.ts";
 import type { AdminRoute, Call, Reply } from "./route.ts";
 import { actorOf, BAD_ACTOR, checkedCall, Router, type Target, targetOf } from "./router.ts";
 
-export interface AdminOptions {
+export interface AdminOptions extends Omit<GateOptions, "clock"> {
   readonly host: string;
   readonly port: number;
-  /** May do everything. */
-  readonly token: string;
-  /** May read. Absent: there is no such token. */
-  readonly readToken?: string | undefined;
   readonly routes: readonly AdminRoute[];
   /** Told of each call that could change something, before and after; a change that it cannot take is not made. */
   readonly audit?: Omit<AuditTrail, "note">;
   /** Told of what a handler threw, before it is answered with 500 or 503. */
   readonly onFault?: (error: unknown, action: string) => void;
-  /** Milliseconds, monotonic: for the limit on failed logins. */
+  /** Milliseconds, monotonic: for the limit on wrong tokens. */
   readonly clock?: () => number;
 }
 
@@ -40,9 +35,6 @@ export interface Admin {
 }
 
 const CONNECTIONS_MAX = 256;
-const FAILED_LOGINS = { failuresMax: 10, windowMs: 60_000, addressesMax: 4_096 };
-
-type Right = "all" | "read" | "none";
 
 export async function openAdmin(options: AdminOptions): Promise<Admin> {
   const listener = new AdminListener(options);
@@ -79,30 +71,22 @@ const BROKEN = fault("internal", "The log says more.");
 class AdminListener {
   readonly #options: AdminOptions;
   readonly #router: Router;
-  readonly #full: Buffer;
-  readonly #read: Buffer | undefined;
-  readonly #attempts: LoginAttempts;
+  readonly #gate: Gate;
 
   constructor(options: AdminOptions) {
-    const { token, readToken, clock = () => performance.now() } = options;
-    if (token === "") throw new RangeError("token: the admin token must not be empty");
-    if (readToken === token) throw new RangeError("readToken: must be another than the admin token");
-    if (readToken === "") throw new RangeError("readToken: must not be empty; leave it out to have none");
+    const { clock = () => performance.now() } = options;
     this.#options = options;
     this.#router = new Router(options.routes);
-    this.#full = digest(token);
-    this.#read = readToken === undefined ? undefined : digest(readToken);
-    this.#attempts = new LoginAttempts({ ...FAILED_LOGINS, clock });
+    this.#gate = new Gate({ ...options, clock });
   }
 
   /** Undefined: the caller left before the end of the request. */
   async answer(request: IncomingMessage): Promise<Reply | undefined> {
     const target = targetOf(request.url ?? "");
-    const method = request.method ?? "";
-    const match = this.#router.match(method, target.path);
-    const presented = bearerOf(request);
-    const right = this.#rightOf(presented);
-    if (right === "none" && match.found?.access !== "open") return this.#unauthenticated(request, presented);
+    const match = this.#router.match(request.method ?? "", target.path);
+    const isOpen = match.found?.access === "open";
+    const caller = isOpen ? undefined : this.#gate.callerOf(request);
+    if (caller === undefined && !isOpen) return this.#gate.unauthenticated(request);
     if (match.found === undefined) {
       const { allowed } = match;
       if (allowed.length === 0)
@@ -111,26 +95,29 @@ class AdminListener {
       return fault("method_not_allowed", `This path takes ${allowed.join(", ")}.`, { headers });
     }
     const { found: route, segments } = match;
-    if (route.method === "GET") return this.#run(route, segments, target, request, "reader");
+    const forbidden = forbiddenTo(caller, route);
+    const run = (actor: string) => this.#run(route, request, { segments, target, actor, caller });
+    if (route.method === "GET") return forbidden ?? run(caller?.name ?? "nobody");
     // From here on it could change something, so it goes on record.
-    const actor = actorOf(request.headers["x-sallyport-actor"], right === "all" ? "admin" : "reader");
-    if (actor !== undefined && right === "all") return this.#run(route, segments, target, request, actor);
-    const refused =
-      actor === undefined
-        ? BAD_ACTOR
-        : fault("read_only", "Send the admin token (SALLYPORT_ADMIN_TOKEN); this one may only GET.");
-    return this.#refuse(refused, route, actor ?? "unnamed", segments);
+    const actor = actorFor(caller, request);
+    const refused = actor === undefined ? BAD_ACTOR : (forbidden ?? this.#gate.forged(request, caller));
+    if (refused === undefined) return run(actor ?? "nobody");
+    return this.#refuse(refused, {
+      action: route.id,
+      actor: actor ?? "unnamed",
+      via: viaOf(caller),
+      segments,
+    });
   }
 
   async #run(
     route: AdminRoute,
-    segments: Readonly<Record<string, string>>,
-    { query }: Target,
     request: IncomingMessage,
-    actor: string,
+    { segments, target, actor, caller }: Matched,
   ): Promise<Reply | undefined> {
     const isChange = route.method !== "GET";
-    const refuse = (reply: Reply) => (isChange ? this.#refuse(reply, route, actor, segments) : reply);
+    const named = { action: route.id, actor, via: viaOf(caller), segments };
+    const refuse = (reply: Reply) => (isChange ? this.#refuse(reply, named) : reply);
     const bytesMax = route.bodyBytesMax ?? BODY_BYTES_MAX;
     const body = await readJson(request, bytesMax);
     switch (body.state) {
@@ -148,11 +135,13 @@ class AdminListener {
         return body satisfies never;
     }
     const ifMatch = request.headers["if-match"];
-    const checked = checkedCall(route, { segments, query, body: body.value, actor, ifMatch });
+    const checked = checkedCall(route, {
+      ...{ segments, query: target.query, body: body.value, actor, caller, ifMatch },
+      address: request.socket.remoteAddress ?? "",
+    });
     if ("refused" in checked) return refuse(checked.refused);
     const answer = () => this.#handled(route, checked.call, ifMatch);
-    if (!isChange) return answer();
-    return audited({ action: route.id, actor, segments, audit: this.#options.audit }, answer);
+    return isChange ? audited(named, this.#options.audit, answer) : answer();
   }
 
   async #handled(route: AdminRoute, call: Call, ifMatch: string | undefined): Promise<Reply> {
@@ -166,38 +155,34 @@ class AdminListener {
   }
 
   /** Refused before anything was begun; an attempt is on record too. */
-  async #refuse(
-    reply: Reply,
-    { id }: AdminRoute,
-    actor: string,
-    segments: Readonly<Record<string, string>>,
-  ): Promise<Reply> {
-    await this.#options.audit?.refused(entryOf(id, actor, reply, segments));
+  async #refuse(reply: Reply, named: Named): Promise<Reply> {
+    await this.#options.audit?.refused(entryOf(named, reply));
     return reply;
   }
+}
 
-  #rightOf(presented: string | undefined): Right {
-    if (presented === undefined) return "none";
-    const given = digest(presented);
-    // Both are compared, so that the time tells nothing of which was nearer.
-    const isFull = timingSafeEqual(given, this.#full);
-    const isRead = this.#read !== undefined && timingSafeEqual(given, this.#read);
-    return isFull ? "all" : isRead ? "read" : "none";
-  }
+interface Matched {
+  readonly segments: Readonly<Record<string, string>>;
+  readonly target: Target;
+  readonly actor: string;
+  /** Undefined at an open path. */
+  readonly caller: Caller | undefined;
+}
 
-  #unauthenticated(request: IncomingMessage, presented: string | undefined): Reply {
-    // Who shows no token guesses none.
-    const waitMs = presented === undefined ? 0 : this.#attempts.failed(request.socket.remoteAddress ?? "");
-    if (waitMs > 0) {
-      const retryAfter = String(Math.ceil(waitMs / 1_000));
-      return fault("attempts", `Try again in ${retryAfter} s, or send the right token now.`, {
-        headers: { "retry-after": retryAfter },
-      });
-    }
-    return fault("unauthenticated", "Send the admin token as `Authorization: Bearer TOKEN`.", {
-      headers: { "www-authenticate": 'Bearer realm="sallyport admin"' },
-    });
-  }
+function forbiddenTo(caller: Caller | undefined, { access }: AdminRoute): Reply | undefined {
+  if (access === "open" || (caller !== undefined && access.includes(caller.role))) return undefined;
+  return fault("forbidden", `This takes the role ${access.join(" or ")}; you call as ${caller?.role}.`);
+}
+
+function viaOf(caller: Caller | undefined): Named["via"] {
+  return caller?.via ?? "nobody";
+}
+
+/** Only whoever holds a token of the environment says who they are; the others are known. */
+function actorFor(caller: Caller | undefined, request: IncomingMessage): string | undefined {
+  if (caller === undefined) return "nobody";
+  if (caller.via !== "environment") return caller.name;
+  return actorOf(request.headers["x-sallyport-actor"], caller.name);
 }
 
 async function handled(route: AdminRoute, call: Call, ifMatch: string | undefined): Promise<Reply> {
@@ -217,17 +202,6 @@ async function handled(route: AdminRoute, call: Call, ifMatch: string | undefine
     if (tag !== undefined && !names(ifMatch, tag)) return changedTo(tag);
   }
   return route.handle(call);
-}
-
-function bearerOf(request: IncomingMessage): string | undefined {
-  const header = request.headers.authorization;
-  if (header === undefined) return undefined;
-  return /^bearer +(\S+)$/i.exec(header)?.[1] ?? "";
-}
-
-/** Equal lengths for the comparison in constant time. */
-function digest(token: string): Buffer {
-  return createHash("sha256").update(token).digest();
 }
 
 function send(request: IncomingMessage, response: ServerResponse, reply: Reply | undefined): void {

@@ -1,5 +1,6 @@
 /** The API about itself. It needs a token like the rest: what can be done here is nobody else's affair. */
 import { z } from "zod";
+import { EVERYBODY } from "./roles.ts";
 import { defineRoute, ok, type RouteRow } from "./route.ts";
 
 /** The document is made when it is first asked for: few processes are ever asked. */
@@ -11,7 +12,7 @@ export function apiRoutes(documentOf: () => unknown): readonly RouteRow[] {
       noun: "api",
       method: "GET",
       path: "/api/openapi.json",
-      access: "token",
+      access: EVERYBODY,
       summary: "This API as an OpenAPI 3.1 document.",
       answers: {
         200: {

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { AUDIT_OUTCOMES, type AuditRecord } from "../ledger/audit-record.ts";
 import { limitQuery } from "./paging.ts";
+import { SENIOR_RESPONDERS } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const seq = z.int().min(0);
@@ -14,6 +15,12 @@ const recordView = z
     seq: seq.describe("From 1, without a gap."),
     at: time.describe("When it was written."),
     actor: z.string().describe("Who; `file` for a policy that came by file, `system` for the gateway."),
+    via: z
+      .enum(["environment", "token", "session", "nobody"])
+      .optional()
+      .describe(
+        "How an admin call's actor is known; nobody: a login that failed, or was not one. Absent: there was no call.",
+      ),
     action: z.string().describe("What, such as keys.revoke."),
     target: z.string().describe("On what."),
     outcome: z
@@ -40,7 +47,7 @@ export const auditRoutes = [
     noun: "audit",
     method: "GET",
     path: "/api/audit",
-    access: "token",
+    access: SENIOR_RESPONDERS,
     summary: "Who changed what, newest first.",
     query: z.strictObject({
       limit: limitQuery,

@@ -12,28 +12,31 @@ import type { Reply } from "./route.ts";
 /** What an audit trail is told of a call. */
 export type AuditEntry = Parameters<AuditTrail["end"]>[1];
 
-interface Audited {
+/** A call as it goes on record. */
+export interface Named {
   readonly action: string;
   readonly actor: string;
+  readonly via: NonNullable<AuditEntry["via"]>;
   /** Values of the path. */
   readonly segments: Readonly<Record<string, string>>;
-  readonly audit: Omit<AuditTrail, "note"> | undefined;
 }
 
 /** Answers with what `handle` answers, once that is on record. */
 export async function audited(
-  { action, actor, segments, audit }: Audited,
+  named: Named,
+  audit: Omit<AuditTrail, "note"> | undefined,
   handle: () => Promise<Reply>,
 ): Promise<Reply> {
   if (audit === undefined) return handle();
+  const { action, actor, via, segments } = named;
   let begun: number;
   try {
-    begun = await audit.begin({ actor, action, target: plainNames(segments) });
+    begun = await audit.begin({ actor, via, action, target: plainNames(segments) });
   } catch (error) {
     return fault("unrecorded", `${sentence(error)} Nothing was changed.`);
   }
   const reply = await handle();
-  const entry = entryOf(action, actor, reply, segments);
+  const entry = entryOf(named, reply);
   try {
     await audit.end(begun, entry);
     return reply;
@@ -44,15 +47,17 @@ export async function audited(
 }
 
 export function entryOf(
-  action: string,
-  actor: string,
-  { status, target, change }: Reply,
-  segments: Readonly<Record<string, string>>,
+  { action, actor, via, segments }: Named,
+  { status, target, change, loggedIn }: Reply,
 ): AuditEntry {
   const outcome = status < 300 ? "done" : status < 500 ? "refused" : "failed";
   // What was refused may hold anything, a key in the wrong place for one: only what a handler names is kept.
   const named = target ?? (outcome === "refused" && status === 400 ? "" : plainNames(segments));
-  return { actor, action, target: named, outcome, status, ...masked(change ?? {}) };
+  return {
+    ...(loggedIn === undefined ? { actor, via } : { actor: loggedIn, via: "session" }),
+    ...{ action, target: named, outcome, status },
+    ...masked(change ?? {}),
+  };
 }
 
 /** Values of the path, without whatever looks like a credential. */

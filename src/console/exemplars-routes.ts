@@ -3,6 +3,7 @@ import { z } from "zod";
 import { type ExemplarRow, TEXT_UNITS_MAX } from "../ports/exemplars-row.ts";
 import { fault } from "./faults.ts";
 import { nextCursor, pageOf, pageQuery } from "./paging.ts";
+import { ANALYSTS, EVERYBODY, SENIOR_ANALYSTS } from "./roles.ts";
 import { defineRoute, ok, type Reply } from "./route.ts";
 
 const id = z
@@ -52,7 +53,7 @@ export const exemplarsRoutes = [
     noun: "exemplars",
     method: "GET",
     path: "/api/exemplars",
-    access: "token",
+    access: EVERYBODY,
     summary: "Lists exemplars, oldest first.",
     query: z.strictObject({
       label: label.optional().describe("Only bad ones, or only good ones. Absent: all."),
@@ -78,7 +79,7 @@ export const exemplarsRoutes = [
     noun: "exemplars",
     method: "POST",
     path: "/api/exemplars",
-    access: "token",
+    access: ANALYSTS,
     summary: "Adds an exemplar, on every replica within a second. The same text again replaces it.",
     body: newExemplar,
     answers: { 201: { description: "It counts.", schema: exemplarView } },
@@ -95,7 +96,7 @@ export const exemplarsRoutes = [
     noun: "exemplars",
     method: "GET",
     path: "/api/exemplars/{id}",
-    access: "token",
+    access: EVERYBODY,
     summary: "Shows one exemplar.",
     params,
     answers: { 200: { description: "The exemplar.", schema: exemplarView } },
@@ -110,7 +111,7 @@ export const exemplarsRoutes = [
     noun: "exemplars",
     method: "DELETE",
     path: "/api/exemplars/{id}",
-    access: "token",
+    access: SENIOR_ANALYSTS,
     summary: "Removes an exemplar, on every replica within a second.",
     params,
     answers: {

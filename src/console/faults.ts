@@ -3,19 +3,21 @@
  * programs and stable; `detail` names what was wrong and how to put it right; `errors` names each field.
  */
 import { z } from "zod";
+import { AccountConflict } from "../ports/operators-accounts.ts";
+import { PasswordsBusy } from "../ports/operators-password.ts";
 import type { Reply } from "./route.ts";
 
 const FAULTS = {
   invalid: { status: 400, title: "The request cannot be read as it was sent." },
-  unauthenticated: { status: 401, title: "No valid admin token was given." },
-  read_only: { status: 403, title: "This token may only read." },
+  unauthenticated: { status: 401, title: "The caller is not known." },
+  forbidden: { status: 403, title: "This caller may not do this." },
   not_found: { status: 404, title: "There is no such thing." },
   method_not_allowed: { status: 405, title: "This path does not take this method." },
   conflict: { status: 409, title: "The state of the thing does not allow this." },
   changed: { status: 412, title: "It has changed since it was read." },
   too_large: { status: 413, title: "The body is too large." },
   unconditional: { status: 428, title: "This needs an if-match." },
-  attempts: { status: 429, title: "Too many failed logins from this address." },
+  attempts: { status: 429, title: "Too many failed or simultaneous logins." },
   internal: { status: 500, title: "The admin API failed." },
   store_away: { status: 503, title: "The store behind this does not answer." },
   unrecorded: { status: 507, title: "The audit record of this cannot be written." },
@@ -93,9 +95,19 @@ export function faultOf(error: unknown, isStore: boolean): Reply | undefined {
     const [, path, message] = /^([a-z][\w.[\]]*): (.+)$/is.exec(error.message) ?? [];
     return path === undefined || message === undefined ? undefined : invalid([{ path, message }]);
   }
+  if (error instanceof AccountConflict) return fault("conflict", sentence(error.message));
+  if (error instanceof PasswordsBusy) {
+    return fault("attempts", "Too many logins at once. Try again in a second.", {
+      headers: { "retry-after": "1" },
+    });
+  }
   const isAway = /^Redis(Away|Refused)$/.test(error.name) || (isStore && error.constructor === Error);
   if (!isAway) return undefined;
   return fault("store_away", `${error.message.replace(/\.$/, "")}. Look at it before you try again.`, {
     headers: { "retry-after": "2" },
   });
+}
+
+function sentence(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }

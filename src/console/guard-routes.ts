@@ -1,5 +1,6 @@
 /** What the guard judges now, and what it found bad since the start. */
 import { z } from "zod";
+import { EVERYBODY } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const share = (text: string) => z.number().min(0).describe(text);
@@ -33,7 +34,7 @@ export const guardRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy/guard",
-    access: "token",
+    access: EVERYBODY,
     summary: "Shows what change is on trial, and which were withdrawn since the start.",
     answers: {
       200: {

@@ -1,6 +1,7 @@
 /** What probes and Prometheus ask, and the one page that says how the gateway is. */
 import { z } from "zod";
 import { policyStatus } from "./policy-routes.ts";
+import { EVERYBODY } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const state = (values: readonly [string, ...string[]]) =>
@@ -71,7 +72,7 @@ export const healthRoutes = [
     noun: "health",
     method: "GET",
     path: "/api/status",
-    access: "token",
+    access: EVERYBODY,
     summary: "Policy, spool and upstreams at a glance.",
     answers: {
       200: {

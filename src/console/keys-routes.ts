@@ -5,6 +5,7 @@ import { accountName, keyName, keyScopes } from "../ports/keys-record.ts";
 import { fault } from "./faults.ts";
 import { nextCursor, pageOf, pageQuery } from "./paging.ts";
 import type { AdminParts, KeyListing } from "./parts.ts";
+import { EVERYBODY, SENIOR_RESPONDERS, TUNERS } from "./roles.ts";
 import { defineRoute, ok, type Reply } from "./route.ts";
 
 const KEY_STATES = ["active", "expired", "revoked"] as const;
@@ -86,7 +87,7 @@ export const keysRoutes = [
     noun: "keys",
     method: "GET",
     path: "/api/keys",
-    access: "token",
+    access: EVERYBODY,
     summary: "Lists keys, oldest first.",
     query: z.strictObject({
       org: accountName.optional().describe("Only of this organisation. Absent: of all."),
@@ -118,7 +119,7 @@ export const keysRoutes = [
     noun: "keys",
     method: "POST",
     path: "/api/keys",
-    access: "token",
+    access: TUNERS,
     summary: "Makes a key.",
     body: newKey,
     answers: { 201: { description: "The new key.", schema: madeKey } },
@@ -140,7 +141,7 @@ export const keysRoutes = [
     noun: "keys",
     method: "GET",
     path: "/api/keys/{id}",
-    access: "token",
+    access: EVERYBODY,
     summary: "Shows one key.",
     params,
     answers: { 200: { description: "The key.", schema: keyView } },
@@ -156,7 +157,7 @@ export const keysRoutes = [
     noun: "keys",
     method: "POST",
     path: "/api/keys/{id}/rotate",
-    access: "token",
+    access: TUNERS,
     summary: "Makes a key in the place of another, which stops working after the overlap.",
     params,
     body: rotation,
@@ -184,7 +185,7 @@ export const keysRoutes = [
     noun: "keys",
     method: "DELETE",
     path: "/api/keys/{id}",
-    access: "token",
+    access: SENIOR_RESPONDERS,
     summary: "Revokes a key, on every replica within a second. A second time changes nothing.",
     params,
     answers: {

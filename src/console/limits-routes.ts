@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { fault } from "./faults.ts";
 import { limitQuery } from "./paging.ts";
+import { EVERYBODY, SENIOR_RESPONDERS } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const KEY_UNITS_MAX = 1_024;
@@ -47,7 +48,7 @@ export const limitsRoutes = [
     noun: "limits",
     method: "GET",
     path: "/api/limits",
-    access: "token",
+    access: EVERYBODY,
     summary: "The limits of the served policy, seat by seat.",
     answers: {
       200: {
@@ -67,7 +68,7 @@ export const limitsRoutes = [
     noun: "limits",
     method: "GET",
     path: "/api/limits/live",
-    access: "token",
+    access: EVERYBODY,
     summary: "Where counters stand now.",
     description:
       "A sample, not a list: there may be a million counters. Narrow it down by seat and by a part of the key.",
@@ -104,7 +105,7 @@ export const limitsRoutes = [
     noun: "limits",
     method: "POST",
     path: "/api/limits/reset",
-    access: "token",
+    access: SENIOR_RESPONDERS,
     summary: "Sets one counter to nothing used. What requests under way have reserved stays reserved.",
     body: z.strictObject({ seat: seatId, key: counterKey }),
     answers: {

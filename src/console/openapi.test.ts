@@ -14,6 +14,7 @@ interface Operation {
   readonly tags?: readonly string[];
   readonly parameters?: readonly Node[];
   readonly responses: Readonly<Record<string, Node>>;
+  readonly "x-sallyport-roles"?: readonly string[];
 }
 
 const document = JSON.parse(JSON.stringify(openapiDocument(ADMIN_ROWS))) as {
@@ -93,17 +94,18 @@ test("every operation: an id of its own, words, tokens, its path's parameters, a
   }
 });
 
-test("what changes something takes only the admin token; probes take none", () => {
+test("all but probes and logins take a token or a session, and name the roles that may call", () => {
   for (const { path, method, operation } of operations) {
-    const expected =
-      path === "/healthz" || path === "/readyz"
-        ? []
-        : path === "/metrics"
-          ? [{}, { admin: [] }, { read: [] }]
-          : method === "get"
-            ? [{ admin: [] }, { read: [] }]
-            : [{ admin: [] }];
+    const isOpen = ["/healthz", "/readyz", "/api/login", "/api/setup"].includes(path);
+    const known = [{ token: [] }, { session: [] }];
+    const expected = isOpen ? [] : path === "/metrics" ? [{}, ...known] : known;
     assert.deepEqual(operation.security, expected, `${method} ${path}`);
+    const roles = operation["x-sallyport-roles"];
+    assert.equal(roles === undefined, isOpen || path === "/metrics", `${method} ${path}`);
+    if (roles === undefined) continue;
+    assert.ok(roles.includes("admin"), `${method} ${path}`);
+    if (method !== "get" && !path.startsWith("/api/session") && path !== "/api/logout")
+      assert.ok(!roles.includes("viewer"), `${method} ${path}`);
   }
 });
 
@@ -119,7 +121,7 @@ test("every schema is one that a reader of JSON Schema takes", () => {
 test("two schemas of one name are a mistake that is told", () => {
   const row = (path: string, schema: z.ZodType) =>
     defineRoute({
-      ...({ id: "a.b", noun: "api", method: "GET", path, access: "token", summary: "Says." } as const),
+      ...({ id: "a.b", noun: "api", method: "GET", path, access: ["viewer"], summary: "Says." } as const),
       answers: { 200: { description: "Yes.", schema } },
       handle: () => ok({}),
     });
@@ -133,7 +135,7 @@ test("the table of the docs has a line for each row", () => {
   assert.equal(lines.length, ADMIN_ROWS.length + 2);
   assert.ok(
     lines.includes(
-      "| `DELETE /api/keys/{id}` | admin | Revokes a key, on every replica within a second. A second time changes nothing. |",
+      "| `DELETE /api/keys/{id}` | senior-analyst, sre, admin | Revokes a key, on every replica within a second. A second time changes nothing. |",
     ),
   );
 });

@@ -3,15 +3,19 @@
  * headers that follow from how a row is written are added here, so that no row can forget them.
  */
 import { z } from "zod";
+import { ROLES, type Role } from "../ports/operators-record.ts";
 import { BODY_BYTES_MAX } from "./body.ts";
 import { type FaultCode, faultStatus, faultTitle, problemSchema } from "./faults.ts";
-import type { Method, Noun, RouteRow } from "./route.ts";
+import type { Noun, RouteRow } from "./route.ts";
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
 type JsonObject = { readonly [name: string]: Json };
 
 const NOUNS: Readonly<Record<Noun, string>> = {
   health: "Probes, metrics and the gateway at a glance.",
+  session: "Logging in and out.",
+  accounts: "Accounts of operators.",
+  tokens: "Named bearer tokens for the command line and CI.",
   policy: "The policy that is served.",
   keys: "Virtual keys of callers.",
   limits: "Limits and where their counters stand.",
@@ -29,8 +33,16 @@ const HEADERS = {
     name: "x-sallyport-actor",
     in: "header",
     required: false,
-    description: "Who does it, for the record: a name that the holder of the token answers for.",
+    description:
+      "Who does it, for the record: a name that the holder of a token of the environment answers for. Others are known.",
     schema: { type: "string", pattern: "^[\\w.@:+-]{1,64}$", default: "admin" },
+  },
+  Csrf: {
+    name: "x-sallyport-csrf",
+    in: "header",
+    required: false,
+    description: "`csrf` of GET /api/session: needed with a session's cookie, ignored with a token.",
+    schema: { type: "string" },
   },
   IfMatch: {
     name: "if-match",
@@ -55,7 +67,7 @@ export function openapiDocument(rows: readonly RouteRow[]): JsonObject {
       title: "Sallyport admin API",
       version: "1",
       description:
-        "Keys, limits, reputation, sanctions and exemplars of one gateway, live. Errors are RFC 9457 problem details.",
+        "Accounts, keys, limits, reputation, sanctions and exemplars of one gateway, live. `x-sallyport-roles` names who may call what. Errors are RFC 9457 problem details.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "http://127.0.0.1:8081", description: "`admin.listen` in gateway.yaml." }],
@@ -63,8 +75,17 @@ export function openapiDocument(rows: readonly RouteRow[]): JsonObject {
     paths,
     components: {
       securitySchemes: {
-        admin: { type: "http", scheme: "bearer", description: "SALLYPORT_ADMIN_TOKEN: may do everything." },
-        read: { type: "http", scheme: "bearer", description: "SALLYPORT_ADMIN_READ_TOKEN: may read." },
+        token: {
+          type: "http",
+          scheme: "bearer",
+          description: "SALLYPORT_ADMIN_TOKEN (admin), SALLYPORT_ADMIN_READ_TOKEN (viewer) or a named token.",
+        },
+        session: {
+          type: "apiKey",
+          in: "cookie",
+          name: "sallyport",
+          description: "Of POST /api/login; `__Host-sallyport` where admin.url is https.",
+        },
       },
       parameters: HEADERS,
       responses: Object.fromEntries(
@@ -88,7 +109,9 @@ function operationOf(row: RouteRow, schemas: Schemas): Json {
     ...parametersIn("path", row.params, schemas),
     ...parametersIn("query", row.query, schemas),
   ];
-  if (isChange) parameters.push({ $ref: "#/components/parameters/Actor" });
+  if (isChange && row.access !== "open") {
+    for (const name of ["Actor", "Csrf"]) parameters.push({ $ref: `#/components/parameters/${name}` });
+  }
   if (isChange && row.etag !== undefined) parameters.push({ $ref: "#/components/parameters/IfMatch" });
   const responses: Record<string, Json> = {};
   for (const [status, { description, schema }] of Object.entries(row.answers)) {
@@ -112,6 +135,7 @@ function operationOf(row: RouteRow, schemas: Schemas): Json {
     summary: row.summary,
     ...(row.description !== undefined && { description: row.description }),
     security: securityOf(row),
+    ...(rolesOf(row).length > 0 && { "x-sallyport-roles": rolesOf(row) }),
     ...(parameters.length > 0 && { parameters }),
     ...(row.body !== undefined && {
       requestBody: {
@@ -124,19 +148,16 @@ function operationOf(row: RouteRow, schemas: Schemas): Json {
   };
 }
 
-function securityOf({ access, method }: RouteRow): Json {
-  const tokens: JsonObject[] = method === "GET" ? [{ admin: [] }, { read: [] }] : [{ admin: [] }];
-  switch (access) {
-    case "open":
-      return [];
-    case "metrics":
-      // An empty requirement: it is open, unless gateway.yaml asks for a token.
-      return [{}, ...tokens];
-    case "token":
-      return tokens;
-    default:
-      return access satisfies never;
-  }
+function securityOf({ access }: RouteRow): Json {
+  const known: JsonObject[] = [{ token: [] }, { session: [] }];
+  if (access === "open") return [];
+  // An empty requirement: it is open, unless gateway.yaml asks for a token.
+  return access === "metrics" ? [{}, ...known] : known;
+}
+
+/** Empty where nobody needs one. */
+function rolesOf({ access }: RouteRow): readonly Role[] {
+  return access === "open" || access === "metrics" ? [] : access;
 }
 
 interface FaultNote {
@@ -149,7 +170,9 @@ function faultsOf(row: RouteRow): readonly FaultNote[] {
   const isChange = row.method !== "GET";
   const notes: FaultNote[] = [{ code: "invalid" }, { code: "too_large" }, { code: "internal" }];
   if (row.access !== "open") notes.push({ code: "unauthenticated" }, { code: "attempts" });
-  if (isChange) notes.push({ code: "read_only" }, { code: "unrecorded" });
+  if (isChange) notes.push({ code: "unrecorded" });
+  if (isChange || (row.access !== "open" && row.access !== "metrics" && row.access.length < ROLES.length))
+    notes.push({ code: "forbidden" });
   if (isChange && row.etag !== undefined) notes.push({ code: "changed" });
   if (row.needsIfMatch === true) notes.push({ code: "unconditional" });
   for (const [code, description] of Object.entries(row.faults ?? {})) {
@@ -245,15 +268,28 @@ function relinked(value: Json): Json {
 
 /** A table of the routes in Markdown, for the docs. */
 export function routesTable(rows: readonly RouteRow[]): string {
-  const cells = rows.map(({ method, path, summary, access }) => [
+  const lines = rows.map(({ method, path, summary, access }) => [
     `\`${method} ${path}\``,
-    access === "open" ? "none" : access === "metrics" ? "none, or any" : tokenWord(method),
+    access === "open" ? "nobody" : access === "metrics" ? "nobody, or any" : roleWords(access),
     summary.replaceAll("|", "\\|"),
   ]);
-  const lines = [["call", "token", "what it does"], ["---", "---", "---"], ...cells];
-  return lines.map((line) => `| ${line.join(" | ")} |`).join("\n");
+  return markdown([["call", "role", "what it does"], ...lines]);
 }
 
-function tokenWord(method: Method): string {
-  return method === "GET" ? "any" : "admin";
+/** Every route with every role, for the docs: `yes` where the role may call it. */
+export function rolesTable(rows: readonly RouteRow[]): string {
+  const lines = rows.map(({ id, method, path, access }) => [
+    id,
+    `\`${method} ${path}\``,
+    ...ROLES.map((role) => (typeof access === "string" || access.includes(role) ? "yes" : "")),
+  ]);
+  return markdown([["action", "call", ...ROLES], ...lines]);
+}
+
+function roleWords(roles: readonly Role[]): string {
+  return roles.length === ROLES.length ? "any" : roles.join(", ");
+}
+
+function markdown([head = [], ...lines]: readonly (readonly string[])[]): string {
+  return [head, head.map(() => "---"), ...lines].map((line) => `| ${line.join(" | ")} |`).join("\n");
 }

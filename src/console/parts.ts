@@ -11,9 +11,11 @@ import type { FiledWithdrawal } from "../policy/guard/watchman.ts";
 import type { PolicyStore } from "../policy/store.ts";
 import type { ExemplarBank } from "../ports/exemplars.ts";
 import type { KeyRecord, KeyScopes } from "../ports/keys-record.ts";
+import type { Operators } from "../ports/operators.ts";
 import type { Sanctions } from "../ports/sanctions.ts";
 import type { Switches } from "../ports/switches.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
+import type { LoginLimits } from "./attempts.ts";
 
 export interface AdminParts {
   readonly policy: Pick<
@@ -21,6 +23,10 @@ export interface AdminParts {
     "current" | "status" | "reload" | "history" | "source" | "validate" | "change" | "withdraw"
   >;
   readonly guard: { status(): GuardStatus; filed(): readonly FiledWithdrawal[] };
+  readonly operators: Pick<Operators, "accounts" | "sessions" | "tokens" | "setUp">;
+  readonly logins: LoginLimits;
+  /** TLS stands in front: cookies are for it alone. */
+  readonly isSecure: boolean;
   readonly identities: KeyAdmin;
   readonly switches: Pick<Switches, "active" | "kill" | "revive">;
   readonly sanctions: SanctionAdmin;

@@ -10,6 +10,7 @@ import { POLICY_BYTES_MAX, seatSchema } from "../policy/policy-file.ts";
 import { fault } from "./faults.ts";
 import { changedTo, names } from "./if-match.ts";
 import { problem, reloaded, revision, tagOf } from "./policy-routes.ts";
+import { EVERYBODY, TUNERS } from "./roles.ts";
 import { type Call, defineRoute, ok, type Reply } from "./route.ts";
 
 /** JSON may write a character in six. */
@@ -77,7 +78,7 @@ export const policyChangeRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy/source",
-    access: "token",
+    access: EVERYBODY,
     summary: "The text of the policy that is wanted: the override's, else policy.yaml, good or bad.",
     answers: {
       200: {
@@ -104,7 +105,7 @@ export const policyChangeRoutes = [
     noun: "policy",
     method: "PUT",
     path: "/api/policy",
-    access: "token",
+    access: TUNERS,
     summary: "Replaces the whole policy. Of two that send the same if-match one wins.",
     bodyBytesMax: BODY_BYTES_MAX,
     needsIfMatch: true,
@@ -128,7 +129,7 @@ export const policyChangeRoutes = [
     noun: "policy",
     method: "POST",
     path: "/api/policy/validate",
-    access: "token",
+    access: TUNERS,
     summary: "Says what is wrong with a text, against the artifacts that are there. Changes nothing.",
     bodyBytesMax: BODY_BYTES_MAX,
     body: z.strictObject({ text }),
@@ -157,7 +158,7 @@ export const policyChangeRoutes = [
     noun: "policy",
     method: "PATCH",
     path: "/api/policy/seats/{id}",
-    access: "token",
+    access: TUNERS,
     summary: "Changes fields of one seat in the text of the policy, which keeps its comments.",
     params: z.strictObject({ id: seatSchema.shape.id }),
     body: z.strictObject({ ...patchFields, reason }),
@@ -180,7 +181,7 @@ export const policyChangeRoutes = [
     noun: "policy",
     method: "POST",
     path: "/api/policy/rollback",
-    access: "token",
+    access: TUNERS,
     summary: "Serves a revision of the history again, its text and its artifacts as they were.",
     body: z.strictObject({
       to: z
@@ -211,7 +212,7 @@ export const policyChangeRoutes = [
     noun: "policy",
     method: "DELETE",
     path: "/api/policy/override",
-    access: "token",
+    access: TUNERS,
     summary: "Ends the override and serves the folder's policy.yaml.",
     answers: {
       200: { description: "The folder is served.", schema: reloaded },

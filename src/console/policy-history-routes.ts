@@ -6,6 +6,7 @@ import { diffPolicies } from "../policy/seat-diff.ts";
 import { fault } from "./faults.ts";
 import { limitQuery } from "./paging.ts";
 import type { AdminParts } from "./parts.ts";
+import { EVERYBODY } from "./roles.ts";
 import { defineRoute, ok, type Reply } from "./route.ts";
 
 const revisionId = z
@@ -44,7 +45,7 @@ export const policyHistoryRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy/revisions",
-    access: "token",
+    access: EVERYBODY,
     summary: "Lists the policies that were served, newest first.",
     query: z.strictObject({ limit: limitQuery }),
     answers: {
@@ -72,7 +73,7 @@ export const policyHistoryRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy/revisions/{revision}",
-    access: "token",
+    access: EVERYBODY,
     summary: "Shows one policy that was served, with its text.",
     params: z.strictObject({ revision: revisionId }),
     answers: {
@@ -95,7 +96,7 @@ export const policyHistoryRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy/revisions/{revision}/diff",
-    access: "token",
+    access: EVERYBODY,
     summary: "Says what differs between an older revision and another, as text and seat by seat.",
     params: z.strictObject({ revision: revisionId }),
     query: z.strictObject({

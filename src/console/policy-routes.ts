@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { SOURCES } from "../policy/history.ts";
 import type { AdminParts } from "./parts.ts";
+import { EVERYBODY, TUNERS } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 export const problem = z
@@ -87,7 +88,7 @@ export const policyRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy",
-    access: "token",
+    access: EVERYBODY,
     summary: "The policy that is served, seat by seat, and what is wrong with the one on file.",
     answers: {
       200: {
@@ -122,7 +123,7 @@ export const policyRoutes = [
     noun: "policy",
     method: "POST",
     path: "/api/policy/reload",
-    access: "token",
+    access: TUNERS,
     summary: "Looks at the policy's folder now.",
     answers: {
       200: { description: "It was taken into service, or had not changed.", schema: reloaded },
@@ -130,7 +131,13 @@ export const policyRoutes = [
     },
     etag: tagOf,
     async handle(_call, { policy }) {
-      const result = await policy.reload();
+      const looked = await policy.reload();
+      const { problems: bad } = policy.status();
+      // The watch may have been faster: whoever asks afterwards hears what it found.
+      const result =
+        looked.result === "unchanged" && bad.length > 0
+          ? { result: "refused" as const, revision: looked.revision, problems: bad }
+          : looked;
       const { revision: target } = result;
       const change = result.result === "applied" ? { before: result.previous, after: target } : {};
       return { status: result.result === "refused" ? 422 : 200, body: result, target, change };

@@ -4,6 +4,7 @@ import { type Entity, SANCTION_ACTS, TIERS } from "../layer/index.ts";
 import { entityFields, entityFrom } from "./entities.ts";
 import { limitQuery } from "./paging.ts";
 import type { AdminParts } from "./parts.ts";
+import { ANALYSTS, EVERYBODY } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const POINTS_MAX = 1_000;
@@ -63,7 +64,7 @@ export const reputationRoutes = [
     noun: "reputation",
     method: "GET",
     path: "/api/reputation",
-    access: "token",
+    access: EVERYBODY,
     summary: "Entities with the most risk points, the worst first.",
     query: z.strictObject({
       kind: entityFields.kind.optional().describe("Only of this kind. Absent: of all."),
@@ -90,7 +91,7 @@ export const reputationRoutes = [
     noun: "reputation",
     method: "GET",
     path: "/api/reputation/{kind}/{id}",
-    access: "token",
+    access: EVERYBODY,
     summary: "Why an entity stands where it stands. One that is not known has no points.",
     params,
     answers: { 200: { description: "The explanation.", schema: explanation } },
@@ -102,7 +103,7 @@ export const reputationRoutes = [
     noun: "reputation",
     method: "POST",
     path: "/api/reputation/{kind}/{id}",
-    access: "token",
+    access: ANALYSTS,
     summary: "A ruling: gives points, or with a negative number takes them away.",
     params,
     body: z.strictObject({

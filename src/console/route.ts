@@ -5,13 +5,18 @@
  */
 import type { z } from "zod";
 import type { Await } from "../layer/index.ts";
+import type { Caller } from "./gate.ts";
 import type { AdminParts } from "./parts.ts";
+import type { Allowed } from "./roles.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 /** What an operation is about: a tag of the document, a section of the docs. */
 export type Noun =
   | "health"
+  | "session"
+  | "accounts"
+  | "tokens"
   | "policy"
   | "keys"
   | "limits"
@@ -27,10 +32,14 @@ export interface Call<Params = unknown, Query = unknown, Body = unknown> {
   readonly params: Params;
   readonly query: Query;
   readonly body: Body;
-  /** Who says that they do this: `x-sallyport-actor`. */
+  /** Who does this, by the name that goes on record. */
   readonly actor: string;
   /** As it was sent, for a check that is part of the change itself. */
   readonly ifMatch?: string | undefined;
+  /** Undefined at an open path. */
+  readonly caller: Caller | undefined;
+  /** Of the connection. */
+  readonly address: string;
 }
 
 export interface Reply {
@@ -42,6 +51,8 @@ export interface Reply {
   readonly target?: string;
   /** What it was and what it became, as small as it tells; for the audit record alone. */
   readonly change?: { readonly before?: unknown; readonly after?: unknown };
+  /** Of a login: whose it was, for the audit record. */
+  readonly loggedIn?: string;
 }
 
 interface AnswerNote {
@@ -49,6 +60,8 @@ interface AnswerNote {
   /** Absent: text. */
   readonly schema?: z.ZodType;
 }
+
+type OwnFault = "not_found" | "conflict" | "store_away" | "unauthenticated" | "attempts";
 
 /** One operation, its types forgotten: the router has checked what it hands over. */
 export interface RouteRow {
@@ -58,8 +71,8 @@ export interface RouteRow {
   readonly method: Method;
   /** Segments; `{name}` stands for one, percent-decoded. */
   readonly path: string;
-  /** `metrics`: as `admin.metrics` in gateway.yaml says. */
-  readonly access: "open" | "token" | "metrics";
+  /** Roles that may call it. `metrics`: as `admin.metrics` in gateway.yaml says. */
+  readonly access: "open" | "metrics" | Allowed;
   /** One line. */
   readonly summary: string;
   readonly description?: string;
@@ -73,7 +86,7 @@ export interface RouteRow {
   /** Answers that are no problem details; those follow from the rest of the row, but for `faults`. */
   readonly answers: Readonly<Record<number, AnswerNote>>;
   /** Problems of its own. */
-  readonly faults?: Readonly<Partial<Record<"not_found" | "conflict" | "store_away", string>>>;
+  readonly faults?: Readonly<Partial<Record<OwnFault, string>>>;
   /**
    * What `if-match` is compared to before a change, and what GET sends as `etag`; undefined where there is no
    * such thing. It is a check, not a lock: what changes between it and the change itself is not seen.
@@ -106,7 +119,7 @@ export function defineRoute<
 
 /** A row bound to the parts that it works on. */
 export interface AdminRoute extends Omit<RouteRow, "access" | "etag" | "handle"> {
-  readonly access: "open" | "token";
+  readonly access: "open" | Allowed;
   readonly etag: ((call: Call) => Await<string | undefined>) | undefined;
   readonly handle: (call: Call) => Await<Reply>;
 }

@@ -64,18 +64,17 @@ function matchSegments(
   return values;
 }
 
-export interface Sent {
+export interface Sent extends Pick<Call, "actor" | "caller" | "address"> {
   readonly segments: Readonly<Record<string, string>>;
   readonly query: string;
   readonly body: unknown;
-  readonly actor: string;
   readonly ifMatch?: string | undefined;
 }
 
 /** The call that the row's handler takes, or the answer that says what is wrong with it. */
 export function checkedCall(
   route: AdminRoute,
-  { segments, query, body, actor, ifMatch }: Sent,
+  { segments, query, body, ...by }: Sent,
 ): { readonly call: Call } | { readonly refused: Reply } {
   const decoded = decodedSegments(segments);
   if (decoded === undefined) {
@@ -98,7 +97,7 @@ export function checkedCall(
         : checked(route.body, body ?? {});
   const errors = [...asked.errors, ...sent.errors];
   if (errors.length > 0) return { refused: invalid(errors) };
-  return { call: { params: params.value, query: asked.value, body: sent.value, actor, ifMatch } };
+  return { call: { params: params.value, query: asked.value, body: sent.value, ...by } };
 }
 
 /** Who is said to act; undefined where the header cannot be one's name. */

@@ -6,6 +6,7 @@ import { endMsOf, type SanctionRow } from "../ports/sanctions-row.ts";
 import { entityFields, entityFrom } from "./entities.ts";
 import { fault, invalid } from "./faults.ts";
 import { nextCursor, pageOf, pageQuery } from "./paging.ts";
+import { EVERYBODY, RESPONDERS, SENIOR_RESPONDERS } from "./roles.ts";
 import { defineRoute, ok, type Reply } from "./route.ts";
 
 /** A ban may be long; of everything else the store says how long it may be. */
@@ -82,7 +83,7 @@ export const sanctionsRoutes = [
     noun: "sanctions",
     method: "GET",
     path: "/api/sanctions",
-    access: "token",
+    access: EVERYBODY,
     summary: "Lists sanctions, oldest first.",
     query: z.strictObject({
       active: z
@@ -120,7 +121,7 @@ export const sanctionsRoutes = [
     noun: "sanctions",
     method: "POST",
     path: "/api/sanctions",
-    access: "token",
+    access: RESPONDERS,
     summary: "Imposes a sanction, on every replica within a second.",
     body: newSanction,
     answers: { 201: { description: "It holds.", schema: sanctionView } },
@@ -137,7 +138,7 @@ export const sanctionsRoutes = [
     noun: "sanctions",
     method: "GET",
     path: "/api/sanctions/{id}",
-    access: "token",
+    access: EVERYBODY,
     summary: "Shows one sanction.",
     params,
     answers: { 200: { description: "The sanction.", schema: sanctionView } },
@@ -153,7 +154,7 @@ export const sanctionsRoutes = [
     noun: "sanctions",
     method: "DELETE",
     path: "/api/sanctions/{id}",
-    access: "token",
+    access: SENIOR_RESPONDERS,
     summary: "Lifts a sanction, on every replica within a second. A second time changes nothing.",
     params,
     answers: {

@@ -8,10 +8,12 @@ import { z } from "zod";
 import { type ExemplarRow, newExemplarRow } from "../ports/exemplars-row.ts";
 import { newRow, type SanctionRow } from "../ports/sanctions-row.ts";
 import { type AdminOptions, openAdmin } from "./admin.ts";
+import { LoginLimits } from "./attempts.ts";
 import type { AuditEntry } from "./audited.ts";
 import { openapiDocument } from "./openapi.ts";
 import type { AdminParts, CounterRow, KeyListing } from "./parts.ts";
 import { ADMIN_ROWS, adminRoutes } from "./routes.ts";
+import { standInOperators } from "./stand-in-operators.ts";
 
 export const TOKEN = "test-admin-token";
 export const READ_TOKEN = "test-read-token";
@@ -59,6 +61,9 @@ export function standInParts(weather: Weather = { isAway: false }): AdminParts {
       revive: async () => false,
     },
     guard: { status: () => ({ mode: "on", good: revision, segments: 0 }), filed: () => [] },
+    operators: standInOperators(refuseWhenAway),
+    logins: new LoginLimits(),
+    isSecure: false,
     identities: standInKeys(refuseWhenAway),
     sanctions: standInSanctions(refuseWhenAway),
     exemplars: standInExemplars(refuseWhenAway),
@@ -315,6 +320,7 @@ export async function openConsole(
     port: 0,
     token: TOKEN,
     readToken: READ_TOKEN,
+    operators: parts.operators,
     routes: adminRoutes(parts),
     audit: {
       begin: async () => 1,

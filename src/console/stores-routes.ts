@@ -1,5 +1,6 @@
 /** What state the gateway keeps, where it keeps it, and the model APIs that it calls. */
 import { z } from "zod";
+import { EVERYBODY } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const figure = z.union([z.number(), z.string(), z.boolean()]);
@@ -21,7 +22,7 @@ export const storesRoutes = [
     noun: "stores",
     method: "GET",
     path: "/api/stores",
-    access: "token",
+    access: EVERYBODY,
     summary: "Where state is kept, and whether it can be reached.",
     answers: {
       200: {

@@ -6,6 +6,7 @@ import type { SwitchRow } from "../ports/switches.ts";
 import { fault } from "./faults.ts";
 import type { AdminParts } from "./parts.ts";
 import { reason } from "./policy-change-routes.ts";
+import { EVERYBODY, TUNERS } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const FOR_SEC_MAX = 366 * 86_400;
@@ -34,7 +35,7 @@ export const switchesRoutes = [
     noun: "policy",
     method: "GET",
     path: "/api/policy/switches",
-    access: "token",
+    access: EVERYBODY,
     summary: "Lists the kill switches in force.",
     answers: {
       200: {
@@ -49,7 +50,7 @@ export const switchesRoutes = [
     noun: "policy",
     method: "PUT",
     path: "/api/policy/switches/{kind}/{target}",
-    access: "token",
+    access: TUNERS,
     summary: "Switches a seat, a layer or a rule off, on every replica within a second.",
     description:
       "What is switched off judges nothing: with `auth` off everybody is let in. Decisions say `switched_off`.",
@@ -88,7 +89,7 @@ export const switchesRoutes = [
     noun: "policy",
     method: "DELETE",
     path: "/api/policy/switches/{kind}/{target}",
-    access: "token",
+    access: TUNERS,
     summary: "Ends a kill switch, on every replica within a second.",
     params,
     answers: {

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { TIERS } from "../layer/index.ts";
 import type { UpstreamAdmin } from "./parts.ts";
+import { EVERYBODY } from "./roles.ts";
 import { defineRoute, ok } from "./route.ts";
 
 const target = z.strictObject({
@@ -32,7 +33,7 @@ export const upstreamsRoutes = [
     noun: "stores",
     method: "GET",
     path: "/api/upstreams",
-    access: "token",
+    access: EVERYBODY,
     summary: "The model APIs behind the gateway, and how much each is trusted with now.",
     answers: {
       200: {

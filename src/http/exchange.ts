@@ -365,7 +365,7 @@ export class Exchange implements Member {
     });
     relay.bind(this.#holdBack);
     this.#relay = relay;
-    this.#reply.beginStream(status, this.#withQuotas(headers));
+    this.#reply.beginStream(status, this.#withQuotas(headers), () => relay.bytesOut > 0);
   }
 
   /** The seats, and before them whoever keeps the answer's text as it came. */

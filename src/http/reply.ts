@@ -43,8 +43,8 @@ export class Reply {
     return this.#options.response.headersSent;
   }
 
-  /** Sends the head of a streamed answer. */
-  beginStream(status: number, headers: Readonly<Record<string, string>>): void {
+  /** Sends the head of a streamed answer: in one write with its first text where that comes in the same turn. */
+  beginStream(status: number, headers: Readonly<Record<string, string>>, hasText: () => boolean): void {
     const { response, id } = this.#options;
     response.writeHead(status, {
       ...headers,
@@ -52,7 +52,9 @@ export class Reply {
       "cache-control": "no-cache",
       "x-sallyport-request-id": id,
     });
-    response.flushHeaders();
+    process.nextTick(() => {
+      if (!hasText() && !response.writableEnded) response.flushHeaders();
+    });
   }
 
   whole(status: number, body: string | Buffer, headers: Readonly<Record<string, string>>): LastWords {

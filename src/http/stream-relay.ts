@@ -117,8 +117,12 @@ export class StreamRelay {
   stop(): void {
     this.#done = true;
     this.#events.length = 0;
-    this.#options.account.keep(0);
-    this.#options.response.off("drain", this.#onDrain);
+    const { response, account } = this.#options;
+    response.off("drain", this.#onDrain);
+    const bytes = response.destroyed ? 0 : response.writableLength;
+    account.keep(bytes);
+    // What a slow client has not taken stays in memory until it has, or has gone.
+    if (bytes > 0) response.once("close", () => account.keep(0));
   }
 
   readonly #onEvent = (event: SseEvent): void => {
@@ -144,6 +148,8 @@ export class StreamRelay {
     const holdBack = this.#holdBack!;
     let bytes = holdBack.heldUnits + this.#decoder.waitingBytes + response.writableLength;
     for (let i = this.#next; i < this.#events.length; i++) bytes += this.#events[i]!.data.length;
+    if (account.keep(bytes + holdBack.backlogUnits)) return;
+    holdBack.dropBacklogs();
     if (!account.keep(bytes))
       this.#settle({ kind: "full", code: "hold_exhausted", unsent: holdBack.giveUp() });
   }

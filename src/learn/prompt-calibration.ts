@@ -4,12 +4,11 @@
  */
 import { canonical } from "../text/canonical.ts";
 import {
-  FIRST_TERMS,
+  ANY_TERMS,
   HEADS,
   HEADS_COUNT,
   type Head,
   PromptModel,
-  SECOND_TERMS,
   strongestNamed,
 } from "../text/model/prompt-model.ts";
 import { readText } from "../text/model/reading.ts";
@@ -20,8 +19,6 @@ import type { Embed } from "./embedding.ts";
 import { thresholdAt } from "./figures.ts";
 import { type ModelFacts, type TrainedPrompt, writePromptModel } from "./prompt-training.ts";
 
-/** Of benign development rows, what the screen reads: half of them never pay for it. */
-const SCREENED_SHARE = 0.5;
 /** Of benign development rows, what stage two is asked about: below the 15% that a gateway can afford. */
 const DOUBTFUL_SHARE = 0.14;
 
@@ -32,8 +29,8 @@ const NAMED_SHARE = 0.25;
 
 interface DevRow {
   readonly row: CorpusRow;
+  /** Stage one's logits, and stage two's. */
   readonly first: Float32Array;
-  readonly screened: Float32Array;
   readonly second: Float32Array;
 }
 
@@ -48,41 +45,25 @@ export async function calibrate(
   const bare = new PromptModel(writePromptModel(trained, UNCALIBRATED));
   const dev = await readDev(bare, rows, embed, embeddingSize);
   const labels = dev.map(({ row }) => (row.label === "benign" ? 0 : 1));
-  const first = fitLogistic(
-    dev.map((one) => firstTerms(one)),
-    labels,
-  );
-  const screen = fitLogistic(
-    dev.map(({ screened, first }) => laterTerms(screened, first)),
-    labels,
-  );
-  const second = fitLogistic(
-    dev.map((one) => laterTerms(one.second, one.first)),
-    labels,
-  );
+  const terms = { first: dev.map(firstTerms), second: dev.map(secondTerms) };
+  const first = fitLogistic(terms.first, labels);
+  const second = fitLogistic(terms.second, labels);
   const calibration = {
     first: Float32Array.from([...first, ...namedHeads(dev, (one) => one.first)]),
-    screen,
     second: Float32Array.from([...second, ...namedHeads(dev, (one) => one.second)]),
   };
-  const byFirst = dev.map((one, i) => ({
-    score: sigmoid(dot(first, firstTerms(one))),
+  const scored = dev.map((_, i) => ({
     malicious: labels[i] === 1,
+    one: sigmoid(dot(first, terms.first[i]!)),
+    two: sigmoid(dot(second, terms.second[i]!)),
   }));
-  const screenFrom = thresholdAt(byFirst, SCREENED_SHARE);
-  const scored = dev.map((one, i) => {
-    const { score, malicious } = byFirst[i]!;
-    const screened = sigmoid(dot(screen, laterTerms(one.screened, one.first)));
-    const two = sigmoid(dot(second, laterTerms(one.second, one.first)));
-    return { malicious, one: score >= screenFrom ? screened : score, two };
-  });
   const low = thresholdAt(
     scored.map(({ one, malicious }) => ({ score: one, malicious })),
     DOUBTFUL_SHARE,
   );
   const cascade = scored.map(({ one, two, malicious }) => ({ score: one >= low ? two : one, malicious }));
   const doubt = [low, 1] as const;
-  const model = new PromptModel(writePromptModel(trained, { about, calibration, screenFrom, doubt }));
+  const model = new PromptModel(writePromptModel(trained, { about, calibration, doubt }));
   const thresholds: Record<string, string> = {};
   for (const head of HEADS) {
     const heads = dev.map((one, i) => ({
@@ -93,18 +74,16 @@ export async function calibrate(
     thresholds[`flag.${head}`] = String(thresholdAt(heads, FLAG_RATE * part));
     thresholds[`block.${head}`] = String(thresholdAt(heads, BLOCK_RATE * part));
   }
-  return writePromptModel(trained, { about: { ...about, ...thresholds }, calibration, screenFrom, doubt });
+  return writePromptModel(trained, { about: { ...about, ...thresholds }, calibration, doubt });
 }
 
-/** Probabilities are not asked for yet, any weights will do; and every text is screened. */
+/** Probabilities are not asked for yet, any weights will do. */
 const UNCALIBRATED: ModelFacts = {
   about: {},
   calibration: {
-    first: new Float32Array(FIRST_TERMS + (HEADS_COUNT - 1) * 2),
-    screen: new Float32Array(SECOND_TERMS),
-    second: new Float32Array(SECOND_TERMS + (HEADS_COUNT - 1) * 2),
+    first: new Float32Array(ANY_TERMS + (HEADS_COUNT - 1) * 2),
+    second: new Float32Array(ANY_TERMS + (HEADS_COUNT - 1) * 2),
   },
-  screenFrom: 0,
   doubt: [0, 1],
 };
 
@@ -122,20 +101,21 @@ async function readDev(
   const out = new Float32Array(HEADS_COUNT);
   let at = 0;
   return read.map(({ row, reading, parts }) => {
-    const { logits, screened, facts } = reading.strongest;
+    const { logits, facts } = reading.strongest;
     let second: Float32Array | undefined;
     for (let i = 0; i < parts.length; i++, at++) {
       const embedding = embeddings.subarray(at * embeddingSize, (at + 1) * embeddingSize);
       model.second(logits, embedding, facts, out);
       if (second === undefined || out[0]! > second[0]!) second = out.slice();
     }
-    return { row, first: logits, screened: screened!, second: second! };
+    return { row, first: logits, second: second! };
   });
 }
 
-const firstTerms = ({ first }: DevRow) => Float32Array.of(first[0]!, strongestNamed(first), 1);
-const laterTerms = (later: Float32Array, first: Float32Array) =>
-  Float32Array.of(later[0]!, strongestNamed(later), first[0]!, strongestNamed(first), 1);
+const firstTerms = ({ first }: DevRow) => anyTerms(first.subarray(HEADS_COUNT), first);
+const secondTerms = ({ first, second }: DevRow) => anyTerms(second, first);
+const anyTerms = (later: Float32Array, labelled: Float32Array) =>
+  Float32Array.of(later[0]!, strongestNamed(later), labelled[0]!, strongestNamed(labelled), 1);
 
 function headScore(model: PromptModel, { first, second }: DevRow, isDoubtful: boolean, head: Head): number {
   return (isDoubtful ? model.judge(first, second) : model.judgeFirst(first))[head];

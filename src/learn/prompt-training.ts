@@ -6,7 +6,7 @@
  *   rows --+                       +--> stage one (all rows) -------------------------------------+
  *          +--> features --> folds-+--> stage one (other families) -> logits --+                  +--> model file
  *   drawn -+                                                                   v                  |
- *          +--> windows ---------------> encoder ----------------------> stage two --answers--> screen
+ *          +--> windows ---------------> encoder ----------------------> stage two --answers--> taught heads
  */
 import { canonical } from "../text/canonical.ts";
 import { EMBEDDING, EMBEDDING_SIZE } from "../text/encoder/encoder.ts";
@@ -60,12 +60,13 @@ const DRAWN_WEIGHT = 0.7;
 /** The parts of an embedding that stage two reads: sentence, mean and maximum. */
 const ENCODED = EMBEDDING.max.to;
 
-/** Of what the screen is taught of a row, the label's part; the rest is stage two's answer. */
+/** Of what the taught heads learn of a row, the label's part; the rest is stage two's answer. */
 const TAUGHT_LABEL = 0.25;
 
 export interface TrainedPrompt {
-  readonly linear: LinearModel;
-  readonly screen: LinearModel;
+  /** Stage one's heads: trained on labels, and on what stage two says. */
+  readonly labelled: LinearModel;
+  readonly taught: LinearModel;
   readonly network: NetworkModel;
 }
 
@@ -151,7 +152,7 @@ export function trainPrompt(data: PreparedRows, within: Int32Array, seed: number
   const labels = labelsOf(rows);
   const weights = weightsOf(rows);
   const linearRows = { features, labels, weights };
-  const linear = trainLinear(linearRows, within, LINEAR, new Random(seed));
+  const labelled = trainLinear(linearRows, within, LINEAR, new Random(seed));
   // Stage two must not learn to trust logits of texts that stage one was trained on.
   const folds = foldsOf(rows, FOLDS, seed);
   const width = ENCODED + HEADS_COUNT + FACTS_COUNT;
@@ -170,9 +171,9 @@ export function trainPrompt(data: PreparedRows, within: Int32Array, seed: number
     }
   }
   const network = trainNetwork({ inputs, width, labels, weights }, within, NETWORK, new Random(seed));
-  const taught = answersOf(network, inputs, labels, within);
-  const screen = trainLinear({ features, labels: taught, weights }, within, LINEAR, new Random(seed));
-  return { linear, screen, network };
+  const answers = answersOf(network, inputs, labels, within);
+  const taught = trainLinear({ features, labels: answers, weights }, within, LINEAR, new Random(seed));
+  return { labelled, taught, network };
 }
 
 /** Labels softened by what stage two says of the rows: where a row says nothing of a head, its answer alone. */
@@ -223,13 +224,14 @@ export function packLinear({ weights, heads, bits }: LinearModel): {
 
 export interface ModelFacts {
   readonly about: Readonly<Record<string, string>>;
-  readonly calibration: Readonly<Record<"first" | "screen" | "second", Float32Array>>;
-  /** Stage one's `any` from which on a text is screened. */
-  readonly screenFrom: number;
+  readonly calibration: Readonly<Record<"first" | "second", Float32Array>>;
   readonly doubt: readonly [low: number, high: number];
 }
 
-export function writePromptModel({ linear, screen, network }: TrainedPrompt, facts: ModelFacts): Uint8Array {
+export function writePromptModel(
+  { labelled, taught, network }: TrainedPrompt,
+  facts: ModelFacts,
+): Uint8Array {
   const vector = (data: Float32Array) => ({ shape: [data.length], data });
   const packed = (name: string, model: LinearModel): [string, Tensor][] => {
     const { table, scale } = packLinear(model);
@@ -247,15 +249,13 @@ export function writePromptModel({ linear, screen, network }: TrainedPrompt, fac
       heads: HEADS.join(","),
     },
     tensors: new Map<string, Tensor>([
-      ...packed("linear", linear),
-      ...packed("screen", screen),
-      ["screen.from", vector(Float32Array.of(facts.screenFrom))],
+      ...packed("labelled", labelled),
+      ...packed("taught", taught),
       ["network.first", { shape: [network.width, network.hidden], data: network.first }],
       ["network.firstBias", vector(network.firstBias)],
       ["network.second", { shape: [network.hidden, network.heads], data: network.second }],
       ["network.secondBias", vector(network.secondBias)],
       ["calibration.first", vector(facts.calibration.first)],
-      ["calibration.screen", vector(facts.calibration.screen)],
       ["calibration.second", vector(facts.calibration.second)],
       ["doubt", vector(Float32Array.from(facts.doubt))],
     ]),

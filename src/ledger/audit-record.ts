@@ -19,7 +19,10 @@ export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 export interface AuditFact {
   /** RFC 3339. */
   readonly at: string;
+  /** An account's name, "token:" and a token's name, or what the holder of an environment's token calls themselves. */
   readonly actor: string;
+  /** How an admin call's actor is known; `nobody`: a login that failed, or was not one. Absent: there was no call. */
+  readonly via?: "environment" | "token" | "session" | "nobody";
   /** Such as "keys.revoke". */
   readonly action: string;
   /** Ids and names; never a key or a token. */
@@ -65,11 +68,13 @@ export function lineAfter(
   head: ChainHead,
   fact: AuditFact,
 ): { readonly line: string; readonly head: ChainHead } {
-  const { at, actor, action, target, outcome, status, of, before, after, unrecorded } = fact;
+  const { at, actor, via, action, target, outcome, status, of, before, after, unrecorded } = fact;
   const seq = head.seq + 1;
   const sealed = ascii(
     JSON.stringify({
-      ...{ v: 1, seq, at, actor: clipped(actor), action: clipped(action), target: clipped(target), outcome },
+      ...{ v: 1, seq, at, actor: clipped(actor) },
+      ...(via !== undefined && { via }),
+      ...{ action: clipped(action), target: clipped(target), outcome },
       ...(status !== undefined && { status }),
       ...(of !== undefined && { of }),
       ...(before !== undefined && { before: small(before) }),

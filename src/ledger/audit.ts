@@ -44,7 +44,7 @@ export function checkpointsOf(dataDir: string, named: string | undefined): strin
   return named ?? join(dataDir, "audit-checkpoints");
 }
 
-type Act = Pick<AuditFact, "actor" | "action" | "target">;
+type Act = Pick<AuditFact, "actor" | "via" | "action" | "target">;
 
 export interface AuditTrail {
   /** The number of the record, which is on disk. Rejects where it cannot be: then the change must not be made. */

@@ -31,7 +31,12 @@ export class Backlog {
     return delta;
   }
 
+  get units(): number {
+    return this.#units;
+  }
+
   drop(): void {
     this.#waiting = [];
+    this.#units = 0;
   }
 }

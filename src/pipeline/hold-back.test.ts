@@ -173,6 +173,28 @@ describe("hold-back", () => {
     assert.equal(engine.heldUnits, 0);
   });
 
+  it("a verdict that comes after the answer was given up changes nothing", async () => {
+    let answer: (outcome: ChunkOutcome) => void = () => {};
+    const engine = new HoldBack({
+      judge: {
+        onChunk: () =>
+          new Promise((resolve) => {
+            answer = resolve;
+          }),
+      },
+      stream: new PlainStream(),
+      redaction: "[{kind}]",
+      heldUnitsMax: 10_000,
+      unknownEvents: "scan",
+      emit: () => assert.fail("nothing may leave any more"),
+    });
+    const pushed = engine.push({ event: "", data: "a|text" });
+    assert.equal(engine.giveUp().length, 1);
+    answer({ verdict: { act: "block", findings: [] }, holdFrom: 0 });
+    assert.equal((await pushed).state, "overflow");
+    assert.equal((await engine.finish()).state, "overflow");
+  });
+
   const whole = "this is a secret and a secretsecret, then sec and the end s";
   const redacted = "this is a [word] and a [word], then sec and the end s";
 

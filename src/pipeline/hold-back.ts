@@ -31,6 +31,10 @@ export interface ChunkJudge {
   onChunk(delta: Delta): Await<ChunkOutcome>;
   /** True where text waits for the end of its sentence: it must hear of a channel that comes to rest. */
   readonly gathers?: boolean;
+  /** UTF-16 units that wait for shadows alone. */
+  readonly backlogUnits?: number;
+  /** Gives up what waits for shadows: there is no memory left for what changes nothing. */
+  dropBacklogs?(): void;
 }
 
 export interface HoldBackOptions {
@@ -99,6 +103,15 @@ export class HoldBack {
   /** What waits, and the event that a seat still thinks about. */
   get heldUnits(): number {
     return this.#heldUnits + (this.#judged === undefined ? 0 : weightOf(this.#judged));
+  }
+
+  /** What waits for shadows alone. */
+  get backlogUnits(): number {
+    return this.#options.judge.backlogUnits ?? 0;
+  }
+
+  dropBacklogs(): void {
+    this.#options.judge.dropBacklogs?.();
   }
 
   /** Takes one event. Once the state is not "open", nothing more may be pushed. */
@@ -264,8 +277,9 @@ export class HoldBack {
     return then();
   }
 
-  /** Notes one verdict on its channel; false when it ends the answer. */
+  /** Notes one verdict on its channel; false when it ends the answer, or comes after the answer's end. */
   #apply(channel: ChannelState, name: Channel, outcome: ChunkOutcome, final: boolean): boolean {
+    if (this.#state.state !== "open") return false;
     const { verdict } = outcome;
     if (verdict !== ALLOW) {
       if (verdict.act === "block" || verdict.act === "throttle") {

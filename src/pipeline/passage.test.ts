@@ -463,6 +463,20 @@ describe("passage", () => {
     );
   });
 
+  it("what waits for a shadow is counted, and is given up where there is no room for it", async () => {
+    const slow: Watch = { onChunk: () => new Promise(() => {}) };
+    const passage = passageOf([
+      seatOf(slow, { id: "shadow", mode: "shadow", onError: "block", timeoutMs: 5_000 }),
+    ]);
+    passage.onChunk(delta("first", 0));
+    passage.onChunk(delta("x".repeat(1_000), 5));
+    assert.ok(passage.backlogUnits >= 1_000, `${passage.backlogUnits} units`);
+    passage.dropBacklogs();
+    assert.equal(passage.backlogUnits, 0);
+    assert.deepEqual(passage.acts(), { act: "allow", would: "block" });
+    assert.equal(passage.records()[0]!.state, "timed_out");
+  });
+
   it("an ending waits for a shadow that is behind as long as for one question, not for each", async () => {
     let heard = 0;
     const slow: Watch = {

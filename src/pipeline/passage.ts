@@ -294,6 +294,20 @@ export class Passage implements RequestContext {
     return run.fail("timed_out");
   }
 
+  /** What waits for shadows, all together. */
+  get backlogUnits(): number {
+    return this.#chunkRuns.reduce((units, { backlog }) => units + (backlog?.units ?? 0), 0);
+  }
+
+  /** There is no room for what waits for shadows: they have timed out, and the answer goes on. */
+  dropBacklogs(): void {
+    for (const run of this.#chunkRuns) {
+      if (run.backlog === undefined || run.state !== "ran") continue;
+      run.backlog.drop();
+      this.#note(run, run.fail("timed_out"));
+    }
+  }
+
   async #catchUp(run: SeatRun, backlog: Backlog, first: Promise<Held>): Promise<void> {
     let held = await first;
     for (;;) {

@@ -29,7 +29,12 @@ test("no file, no folder, an empty mapping and the shipped file are the same def
     assert.deepEqual(configOf("{}"), none.config);
     assert.deepEqual(configOf(readFileSync(SHIPPED, "utf8")), none.config);
     assert.deepEqual(none.config.listen, { host: "127.0.0.1", port: 8080 });
-    assert.deepEqual(none.config.admin, { listen: { host: "127.0.0.1", port: 8081 }, metrics: "open" });
+    assert.deepEqual(none.config.admin, {
+      listen: { host: "127.0.0.1", port: 8081 },
+      metrics: "open",
+      sessionIdleMs: 1_800_000,
+      sessionMaxMs: 43_200_000,
+    });
     assert.deepEqual(none.config.upstreams, {});
     assert.equal(none.config.limits.headerBytesMax, 32_768);
     assert.equal(none.config.limits.bodyBytesMax, 33_554_432);
@@ -125,6 +130,7 @@ const bad: readonly (readonly [text: string, report: RegExp, env?: Readonly<Reco
   ["upstreams: { openai: { url: 'https://u:p@x' } }", /without a query or password/],
   ["upstreams: { openai: {} }", /1:14: upstreams\.openai\.url: missing field "url"/],
   ["telemetry: { traceSample: 2 }", /expected at most 1, found 2/],
+  ['admin: { url: "https://a.example/x" }', /expected the address alone, such as "https:/],
   ["admin: { metrics: closed }", /expected one of "open", "token", found "closed"/],
   [
     "{}",

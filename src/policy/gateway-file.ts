@@ -87,8 +87,29 @@ export const gatewaySchema = z.strictObject({
         .enum(["open", "token"])
         .default("open")
         .describe(
-          "Whether /metrics is open to whoever reaches the admin listener, or needs the admin token.",
+          "Whether /metrics is open to whoever reaches the admin listener, or needs a token or a session.",
         ),
+      url: z
+        .string()
+        .refine(isConsoleUrl, {
+          error: 'expected the address alone, such as "https://sallyport.example.org", without a path',
+        })
+        .optional()
+        .describe(
+          "Address under which people open the admin listener. https, for TLS in front of it, makes cookies Secure. Absent: the Host that they name, over http.",
+        ),
+      sessionIdleMs: z
+        .int()
+        .min(60_000)
+        .max(86_400_000)
+        .default(1_800_000)
+        .describe("A session that was not used for so long is over."),
+      sessionMaxMs: z
+        .int()
+        .min(60_000)
+        .max(604_800_000)
+        .default(43_200_000)
+        .describe("A session that is so old is over, used or not."),
     })
     .prefault({})
     .describe("The admin listener."),
@@ -332,7 +353,7 @@ export interface GatewayConfig
   extends Omit<GatewayFile, "listen" | "admin" | "upstreams" | "stores">,
     Upstreams {
   readonly listen: Address;
-  readonly admin: { readonly listen: Address; readonly metrics: "open" | "token" };
+  readonly admin: Omit<GatewayFile["admin"], "listen"> & { readonly listen: Address };
   readonly stores: { readonly redis?: RedisTarget };
 }
 
@@ -428,6 +449,11 @@ function redisFrom(
 }
 
 const REDIS_PROTOCOLS = new Set(["redis:", "rediss:"]);
+
+function isConsoleUrl(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && /^https?:$/.test(url.protocol) && (text === url.origin || text === `${url.origin}/`);
+}
 
 function isRedisUrl(text: string): boolean {
   const url = URL.parse(text);

@@ -20,7 +20,7 @@ const FIELDS: ReadonlySet<string> = new Set([
   ...["mode", "reason", "reasons", "org", "project", "keyId", "upstream", "url", "host", "port", "name"],
   ...["file", "line", "column", "path", "problem", "problems", "notKept", "err", "error", "stack"],
   ...["ms", "totalMs", "count", "bytes", "limit", "version", "what", "replicas", "address"],
-  ...["actor", "action", "target", "outcome"],
+  ...["actor", "via", "action", "target", "outcome"],
 ]);
 
 const STRING_UNITS_MAX = 500;

@@ -8,13 +8,7 @@ import { trainLinear } from "../../src/learn/linear.ts";
 import { Random } from "../../src/learn/random.ts";
 import { canonical } from "../../src/text/canonical.ts";
 import { FEATURES_MAX, FEATURES_VERSION, readFeatures, shapeOf } from "../../src/text/features.ts";
-import {
-  FACTS_COUNT,
-  FIRST_TERMS,
-  HEADS,
-  MODEL_FORMAT,
-  SECOND_TERMS,
-} from "../../src/text/model/prompt-model.ts";
+import { ANY_TERMS, FACTS_COUNT, HEADS, MODEL_FORMAT } from "../../src/text/model/prompt-model.ts";
 import { signerOf, signModel } from "../../src/text/model/signer.ts";
 import { type Tensor, writeTensors } from "../../src/text/model/tensors.ts";
 
@@ -99,12 +93,12 @@ export interface TestModelOptions {
 }
 
 /** Logits are probabilities' own: `any` is the first term, and every head is what it says. */
-function calibration(terms: number): Float32Array {
-  const weights = new Float32Array(terms + 2 * (HEADS.length - 1));
+const CALIBRATION = (() => {
+  const weights = new Float32Array(ANY_TERMS + 2 * (HEADS.length - 1));
   weights[0] = 1;
-  for (let head = 1; head < HEADS.length; head++) weights[terms + 2 * (head - 1)] = 1;
+  for (let head = 1; head < HEADS.length; head++) weights[ANY_TERMS + 2 * (head - 1)] = 1;
   return weights;
-}
+})();
 
 export function makePromptModel({ doubt = [0.2, 0.8], leaning = 0 }: TestModelOptions = {}): TestModel {
   const data = rows();
@@ -145,17 +139,14 @@ export function makePromptModel({ doubt = [0.2, 0.8], leaning = 0 }: TestModelOp
   const bytes = writeTensors({
     about: { format: MODEL_FORMAT, features: String(FEATURES_VERSION), name: "test" },
     tensors: new Map<string, Tensor>([
-      ["linear.table", { shape: [table.length], data: table }],
-      ["linear.scale", float(scale)],
-      ["linear.bias", float(linear.bias)],
-      // The screen says what stage one says.
-      ["screen.table", { shape: [table.length], data: table }],
-      ["screen.scale", float(scale)],
-      ["screen.bias", float(linear.bias)],
-      ["screen.from", float(new Float32Array(1))],
-      ["calibration.first", float(calibration(FIRST_TERMS))],
-      ["calibration.screen", float(Float32Array.of(1, 0, 0, 0, 0))],
-      ["calibration.second", float(calibration(SECOND_TERMS))],
+      // The taught heads say what the labelled ones do.
+      ...["labelled", "taught"].flatMap((group): [string, Tensor][] => [
+        [`${group}.table`, { shape: [table.length], data: table }],
+        [`${group}.scale`, float(scale)],
+        [`${group}.bias`, float(linear.bias)],
+      ]),
+      ["calibration.first", float(CALIBRATION)],
+      ["calibration.second", float(CALIBRATION)],
       ["doubt", float(Float32Array.from(doubt))],
       ["network.first", float(first)],
       ["network.firstBias", float(new Float32Array(HIDDEN))],

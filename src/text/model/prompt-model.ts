@@ -1,11 +1,11 @@
 /**
  * The prompt classifier's two stages as serving runs them. Stage one adds up weights of hashed features: some ten
- * microseconds for a thousand characters. Stage two is a small network over a sentence embedding and stage one's own
- * logits, for texts about which stage one is in doubt. Between them stands a screen: the same features with weights
- * that were taught by stage two's answers, read for the half of all texts that stage one finds least innocent. It
- * chooses what stage two sees, and ranks what it does not. Training writes the file that is read here.
+ * microseconds for a thousand characters. Its heads come twice, *labelled* ones that were trained on labels and *taught*
+ * ones that were trained on stage two's answers; read in one pass, they weigh together. Stage two is a small network over
+ * a sentence embedding and the labelled logits, for texts about which stage one is in doubt. Training writes the file
+ * that is read here.
  *
- *   text -> stage one --least innocent half--> screen --in doubt--> encoder -> stage two
+ *   text -> stage one: labelled + taught heads --in doubt--> encoder -> stage two
  */
 import { FEATURES_VERSION, type Shape } from "../features.ts";
 import { unitsOf } from "../units.ts";
@@ -21,7 +21,10 @@ export const HEADS_COUNT = HEADS.length;
 /** Calibrated probabilities, 0..1; `any` weighs all heads, and is the figure to rank by. */
 export type Scores = Readonly<Record<Head, number>>;
 
-export const MODEL_FORMAT = "sallyport-prompt-2";
+export const MODEL_FORMAT = "sallyport-prompt-3";
+
+/** What stage one gives: the labelled heads' logits in the order of HEADS, then the taught ones'. */
+export const FIRST_LOGITS = 2 * HEADS_COUNT;
 
 /** Facts of a text beside embedding and logits that the network reads. */
 export const FACTS_COUNT = 3;
@@ -34,12 +37,11 @@ export class PromptModel {
   readonly embeddingLength: number;
   /** Stage one's `any` between these is in doubt, and stage two is asked. */
   readonly doubt: { readonly low: number; readonly high: number };
-  readonly #first: Linear;
-  readonly #screen: Linear;
-  /** Stage one's `any` from here on is screened. */
-  readonly #screenFrom: number;
-  /** Weights that turn logits into probabilities; see FIRST_TERMS and SECOND_TERMS. */
-  readonly #calibration: Readonly<Record<"first" | "screen" | "second", Float32Array>>;
+  readonly #tally: Tally;
+  readonly #scale: Float32Array;
+  readonly #bias: Float32Array;
+  /** Weights that turn logits into probabilities: of `any` ANY_TERMS, then two for each named head. */
+  readonly #calibration: Readonly<Record<"first" | "second", Float32Array>>;
   readonly #network: Network;
   readonly #hidden: Float32Array;
 
@@ -54,18 +56,16 @@ export class PromptModel {
       );
     }
     this.about = about;
-    this.#first = linear(file, "linear");
-    this.#screen = linear(file, "screen");
-    this.bits = Math.log2(this.#first.places);
-    if (!Number.isInteger(this.bits) || this.#screen.places !== this.#first.places) {
-      throw new Error("its tables' length is no power of two, or they differ");
-    }
-    [this.#screenFrom = 0] = tensor(file, "screen.from", Float32Array, 1);
-    const named = (HEADS_COUNT - 1) * 2;
+    const labelled = tensor(file, "labelled.table", Int32Array);
+    this.bits = Math.log2(labelled.length);
+    if (!Number.isInteger(this.bits)) throw new Error("its tables' length is no power of two");
+    this.#tally = new Tally(labelled, tensor(file, "taught.table", Int32Array, labelled.length));
+    this.#scale = both(file, "scale");
+    this.#bias = both(file, "bias");
+    const terms = ANY_TERMS + (HEADS_COUNT - 1) * 2;
     this.#calibration = {
-      first: tensor(file, "calibration.first", Float32Array, FIRST_TERMS + named),
-      screen: tensor(file, "calibration.screen", Float32Array, SECOND_TERMS),
-      second: tensor(file, "calibration.second", Float32Array, SECOND_TERMS + named),
+      first: tensor(file, "calibration.first", Float32Array, terms),
+      second: tensor(file, "calibration.second", Float32Array, terms),
     };
     const [low = 0, high = 1] = tensor(file, "doubt", Float32Array, 2);
     this.doubt = { low, high };
@@ -83,34 +83,22 @@ export class PromptModel {
     this.#hidden = new Float32Array(hidden);
   }
 
-  /** Stage one's logits of a folded text's part, one for each head. */
+  /** Stage one's FIRST_LOGITS logits of a folded text's part. */
   first(text: string, start: number, end: number, shape: Shape, into: Float32Array): void {
-    sumUp(this.#first, text, start, end, shape, into);
+    const tally = this.#tally;
+    tally.read(text, start, end, shape);
+    const { count, sums } = tally;
+    const length = count === 0 ? 0 : 1 / Math.sqrt(count);
+    for (let i = 0; i < FIRST_LOGITS; i++) into[i] = sums[i]! * this.#scale[i]! * length + this.#bias[i]!;
   }
 
-  /** The screen's logits of a folded text's part, one for each head. */
-  screen(text: string, start: number, end: number, shape: Shape, into: Float32Array): void {
-    sumUp(this.#screen, text, start, end, shape, into);
+  /** How likely a text is malicious, by the logits of the window that speaks loudest and each head's own loudest. */
+  judgeFirst(strongest: Float32Array, loudest: Float32Array = strongest): Scores {
+    const any = weigh(this.#calibration.first, strongest.subarray(HEADS_COUNT), strongest);
+    return scoresOf(any, loudest, this.#calibration.first);
   }
 
-  /** Stage one's logits as probabilities. */
-  judgeFirst(logits: Float32Array): Scores {
-    const c = this.#calibration.first;
-    const any = c[0]! * logits[0]! + c[1]! * strongestNamed(logits) + c[2]!;
-    return scoresOf(any, logits, c, FIRST_TERMS);
-  }
-
-  /** Stage one leaves this text to the screen. */
-  isScreened(scores: Scores): boolean {
-    return scores.any >= this.#screenFrom;
-  }
-
-  /** `any` as a probability, by both logits of stage one and of the screen; the named heads stay stage one's. */
-  judgeScreened(scores: Scores, first: Float32Array, screened: Float32Array): Scores {
-    return { ...scores, any: sigmoid(weigh(this.#calibration.screen, screened, first)) };
-  }
-
-  /** Stage one and the screen leave this text to stage two. */
+  /** Stage one leaves this text to stage two. */
   isDoubtful(scores: Scores): boolean {
     return scores.any >= this.doubt.low && scores.any <= this.doubt.high;
   }
@@ -131,7 +119,7 @@ export class PromptModel {
   /** Logits of both stages as probabilities. */
   judge(first: Float32Array, second: Float32Array): Scores {
     const c = this.#calibration.second;
-    return scoresOf(weigh(c, second, first), second, c, SECOND_TERMS);
+    return scoresOf(weigh(c, second, first), second, c);
   }
 
   /** What this model's own thresholds say, fixed on rows that it was not trained on; else even odds, and nine in ten. */
@@ -142,14 +130,13 @@ export class PromptModel {
   }
 }
 
-/** Weights of `any` and of the strongest named head, and an offset. */
-export const FIRST_TERMS = 3;
-/** The same of the later stage, then of stage one, and an offset. */
-export const SECOND_TERMS = 5;
+/** What `any` is weighed from: later heads' `any` and strongest named head, the labelled heads' same, and an offset. */
+export const ANY_TERMS = 5;
 
-function weigh(c: Float32Array, later: Float32Array, first: Float32Array): number {
+/** `later`: the taught heads, or stage two's. */
+function weigh(c: Float32Array, later: Float32Array, labelled: Float32Array): number {
   const ofLater = c[0]! * later[0]! + c[1]! * strongestNamed(later);
-  return ofLater + c[2]! * first[0]! + c[3]! * strongestNamed(first) + c[4]!;
+  return ofLater + c[2]! * labelled[0]! + c[3]! * strongestNamed(labelled) + c[4]!;
 }
 
 /** The strongest of the heads that name a kind; heads stand in the order of HEADS. */
@@ -157,9 +144,12 @@ export function strongestNamed(logits: Float32Array): number {
   return Math.max(logits[1]!, logits[2]!, logits[3]!);
 }
 
-function scoresOf(any: number, logits: Float32Array, calibration: Float32Array, at: number): Scores {
-  const named = (head: number) =>
-    sigmoid(calibration[at + 2 * (head - 1)]! * logits[head]! + calibration[at + 2 * (head - 1) + 1]!);
+/** `calibration`: of `any`, then a slope and an offset for each named head. */
+function scoresOf(any: number, logits: Float32Array, calibration: Float32Array): Scores {
+  const named = (head: number) => {
+    const at = ANY_TERMS + 2 * (head - 1);
+    return sigmoid(calibration[at]! * logits[head]! + calibration[at + 1]!);
+  };
   return { any: sigmoid(any), harmful: named(1), jailbreak: named(2), injection: named(3) };
 }
 
@@ -167,39 +157,10 @@ function sigmoid(logit: number): number {
   return 1 / (1 + Math.exp(-logit));
 }
 
-/** Weights of hashed features, one for each head. */
-interface Linear {
-  readonly tally: Tally;
-  readonly places: number;
-  readonly scale: Float32Array;
-  readonly bias: Float32Array;
-}
-
-function linear(file: TensorFile, name: string): Linear {
-  const table = tensor(file, `${name}.table`, Int32Array);
-  return {
-    tally: new Tally(table),
-    places: table.length,
-    scale: tensor(file, `${name}.scale`, Float32Array, HEADS_COUNT),
-    bias: tensor(file, `${name}.bias`, Float32Array, HEADS_COUNT),
-  };
-}
-
-function sumUp(
-  { tally, scale, bias }: Linear,
-  text: string,
-  start: number,
-  end: number,
-  shape: Shape,
-  into: Float32Array,
-): void {
-  tally.read(text, start, end, shape);
-  const { count, sums } = tally;
-  const length = count === 0 ? 0 : 1 / Math.sqrt(count);
-  into[0] = sums[0]! * scale[0]! * length + bias[0]!;
-  into[1] = sums[1]! * scale[1]! * length + bias[1]!;
-  into[2] = sums[2]! * scale[2]! * length + bias[2]!;
-  into[3] = sums[3]! * scale[3]! * length + bias[3]!;
+/** A number for each head, of the labelled ones and then of the taught ones. */
+function both(file: TensorFile, name: string): Float32Array {
+  const of = (group: string) => tensor(file, `${group}.${name}`, Float32Array, HEADS_COUNT);
+  return Float32Array.of(...of("labelled"), ...of("taught"));
 }
 
 /** How far the encoder, which knows English, can be believed. */

@@ -11,7 +11,14 @@ import { type Canonical, canonicalWithin, WHOLE_UNITS_MAX } from "../canonical.t
 import { FEATURES_TEXT_MAX, type Shape, shapeOf } from "../features.ts";
 import type { View } from "../views.ts";
 import { disguisesOf } from "./disguises.ts";
-import { type Facts, factsOf, HEADS_COUNT, type PromptModel, type Scores } from "./prompt-model.ts";
+import {
+  type Facts,
+  FIRST_LOGITS,
+  factsOf,
+  HEADS_COUNT,
+  type PromptModel,
+  type Scores,
+} from "./prompt-model.ts";
 
 export interface Stretch {
   readonly start: number;
@@ -25,9 +32,8 @@ export interface TextReading {
   readonly spans: readonly Stretch[];
   /** The window that is strongest by `any`: what stage two is asked about. */
   readonly strongest: {
+    /** All FIRST_LOGITS of stage one. */
     readonly logits: Float32Array;
-    /** The screen's logits, where stage one leaves the text to it. */
-    readonly screened: Float32Array | undefined;
     readonly facts: Facts;
     /** What the encoder reads: the source's own spelling where it is in the source as it stands. */
     readonly part: string;
@@ -41,10 +47,10 @@ const STEP_UNITS = WINDOW_UNITS - OVERLAP_UNITS;
 const TENTHS = 10;
 
 /** Scratch, one for all as reading is synchronous. */
-const logits = new Float32Array(HEADS_COUNT);
+const logits = new Float32Array(FIRST_LOGITS);
 const most = new Float32Array(HEADS_COUNT);
 const starts = new Int32Array(HEADS_COUNT);
-const strongest = new Float32Array(HEADS_COUNT);
+const strongest = new Float32Array(FIRST_LOGITS);
 
 /**
  * Undefined where there is nothing to read. `seen` is canonicalOf's for this source. The plain view may have
@@ -59,15 +65,11 @@ export function readText(
   const { views } = seen;
   const found: (View | undefined)[] = new Array(HEADS_COUNT).fill(undefined);
   most.fill(Number.NEGATIVE_INFINITY);
-  let strongestShape: Shape | undefined;
   const look = (view: View, start: number, disguises: number): void => {
     const end = Math.min(view.text.length, start + WINDOW_UNITS);
     const shape = shapeFor(source, view, start, end, disguises);
     model.first(view.text, start, end, shape, logits);
-    if (logits[0]! > most[0]!) {
-      strongest.set(logits);
-      strongestShape = shape;
-    }
+    if (logits[0]! > most[0]!) strongest.set(logits);
     for (let head = 0; head < HEADS_COUNT; head++) {
       if (logits[head]! <= most[head]!) continue;
       most[head] = logits[head]!;
@@ -112,26 +114,18 @@ export function readText(
     }
   }
   const view = found[0];
-  if (view === undefined || strongestShape === undefined) return undefined;
+  if (view === undefined) return undefined;
   const start = starts[0]!;
   const end = Math.min(view.text.length, start + WINDOW_UNITS);
   const spans = found.map((one, head) => {
     const from = starts[head]!;
     return one!.span(from, Math.min(one!.text.length, from + WINDOW_UNITS));
   });
-  const first = model.judgeFirst(most);
-  const ofStrongest = strongest.slice();
-  let screened: Float32Array | undefined;
-  if (model.isScreened(first)) {
-    screened = new Float32Array(HEADS_COUNT);
-    model.screen(view.text, start, end, strongestShape, screened);
-  }
   return {
-    scores: screened === undefined ? first : model.judgeScreened(first, ofStrongest, screened),
+    scores: model.judgeFirst(strongest, most),
     spans,
     strongest: {
-      logits: ofStrongest,
-      screened,
+      logits: strongest.slice(),
       facts: factsOf(view.text, start, end),
       part:
         view.kind === "plain" ? source.slice(spans[0]!.start, spans[0]!.end) : view.text.slice(start, end),
