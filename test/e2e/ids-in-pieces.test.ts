@@ -38,7 +38,7 @@ before(async () => {
   });
   house = await openHouse({
     policy: policyWith("  - { id: secrets, use: output-secrets }\n"),
-    gateway: { upstreams: { openai: { url: upstream.url } } },
+    gateway: { upstreams: { openai: { url: upstream.url }, anthropic: { url: upstream.url } } },
   });
 });
 after(async () => {
@@ -46,11 +46,20 @@ after(async () => {
   await upstream.close();
 });
 
-async function ask(): Promise<string> {
-  const response = await fetch(`${house.url}/v1/chat/completions`, {
+async function ask(path = "/v1/chat/completions"): Promise<string> {
+  const response = await fetch(`${house.url}${path}`, {
     method: "POST",
-    headers: { authorization: `Bearer ${KEY}`, "content-type": "application/json" },
-    body: JSON.stringify({ model: "m", stream: true, messages: [{ role: "user", content: "x" }] }),
+    headers: {
+      authorization: `Bearer ${KEY}`,
+      "content-type": "application/json",
+      "anthropic-version": "2023-06-01",
+    },
+    body: JSON.stringify({
+      model: "m",
+      stream: true,
+      max_tokens: 9,
+      messages: [{ role: "user", content: "x" }],
+    }),
   });
   return response.text();
 }
@@ -108,3 +117,38 @@ for (const [place, event] of Object.entries(PLACES)) {
     });
   });
 }
+
+describe("a content block that starts again", () => {
+  const event = (data: { readonly type: string; readonly [member: string]: unknown }) =>
+    `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`;
+  const usage = { input_tokens: 1, output_tokens: 1 };
+  const message = { id: "msg_1", type: "message", role: "assistant", model: "m", content: [], usage };
+  const started = (block: object) =>
+    event({
+      type: "content_block_start",
+      index: 0,
+      content_block: { type: "tool_use", id: "toolu_1", name: "weather", input: {}, ...block },
+    });
+  const opening = event({ type: "message_start", message });
+  const closing =
+    event({ type: "content_block_stop", index: 0 }) +
+    event({ type: "message_delta", delta: { stop_reason: "tool_use", stop_sequence: null }, usage }) +
+    event({ type: "message_stop" });
+
+  for (const member of ["id", "name"]) {
+    it(`another ${member} ends the answer: the secret is not joined`, async () => {
+      for (let cut = 1; cut < SECRET.length; cut++) {
+        const pieces = [SECRET.slice(0, cut), SECRET.slice(cut)].map((piece) => started({ [member]: piece }));
+        body = opening + pieces.join("") + closing;
+        const stream = await ask("/v1/messages");
+        assert.ok(!stream.includes(SECRET.slice(cut)), stream);
+        assert.match(stream, /"type":"error"/);
+      }
+    });
+  }
+
+  it("the same again arrives as it came", async () => {
+    body = opening + started({}) + started({}) + closing;
+    assert.equal(await ask("/v1/messages"), body);
+  });
+});
