@@ -1,6 +1,7 @@
 /** The layer's public face, with a judge that answers when and as it is told: what it holds, for how long, and why. */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { completion, leaf, prompt } from "../../src/guard/stand-ins.ts";
 import {
@@ -113,6 +114,32 @@ async function read(
 const everyUnit = (text: string) => Array.from({ length: text.length - 1 }, (_, i) => i + 1);
 
 describe("inline: text is held until its verdict", () => {
+  it("an answer that ends before its verdict is told to have none; a verdict that came by then is told, as a flag", async () => {
+    const front = { channel: "answer:0", kind: "answer", choice: 0, start: 0, final: false } as const;
+    const text = "NERVE AGENT and more of it. ".repeat(4);
+    const never = open({ ...LLAMA, window: WINDOW, whenUnavailable: "block" }, () => new Promise(() => {}));
+    // One window is asked about: the rest waits for its verdict, and the client leaves.
+    void never.chunk({ ...front, text });
+    const end = await never.end();
+    assert.equal(end.act, "flag");
+    assert.deepEqual(
+      findingsOf(end).map(({ reason, where }) => [reason, where]),
+      [["output.judge.unavailable", { channel: "answer:0", start: 0, end: text.length }]],
+    );
+
+    const late = open({ ...LLAMA, window: WINDOW }, () => completion("unsafe\nS9"));
+    await late.chunk({ ...front, text });
+    // The judge answers in this turn of the event loop.
+    await nextTurn();
+    const said = await late.end();
+    assert.equal(said.act, "flag");
+    assert.deepEqual(
+      findingsOf(said).map(({ reason }) => reason),
+      ["output.judge.iwp"],
+    );
+    assert.equal(await open({ ...LLAMA, window: WINDOW }).end(), ALLOW, "nothing was asked");
+  });
+
   const clean = "All is well with this. ".repeat(40);
 
   it("a window that is bad ends the answer before it left, at any cuts", async () => {

@@ -23,6 +23,7 @@ import {
   type RequestContext,
   type Role,
   type SoFar,
+  type Span,
   type Verdict,
   type Watch,
 } from "../../src/layer/index.ts";
@@ -46,7 +47,6 @@ export const outputJudge = defineLayer<OutputJudgeConfig>({
     "Asks a remote guard about answers: windows of the text with the prompt, inline or after the fact.",
   config,
   phases: ["onPrompt", "onChunk", "onEnd"],
-  phasesOf: ({ after }) => (after ? ["onPrompt", "onChunk", "onEnd"] : ["onPrompt", "onChunk"]),
   holdMax: ({ after, window }) => (after ? 0 : 2 * window.units),
   needs: ({ format, policy }) => (format === "openai-policy" ? [{ path: policy }] : []),
   compile(given, { judges, counters, artifacts }) {
@@ -107,6 +107,11 @@ class Exchange {
       );
   }
 
+  /** Questions that nobody waits for any more. */
+  unanswered(where: Span): Verdict {
+    return flagged(this.bench.guard.absent("unavailable", where));
+  }
+
   #promptText(): string {
     const units = this.bench.config.promptUnits;
     if (this.#prompt === undefined || units === 0) return "";
@@ -118,6 +123,8 @@ class Exchange {
 /** Questions under way about the front of a lane's held text. */
 interface Flight {
   readonly from: number;
+  /** The text that they are about. */
+  readonly where: Span;
   readonly landed: Promise<void>;
   verdict: Verdict | undefined;
 }
@@ -174,6 +181,17 @@ class InlineWatch implements Watch {
     return this.#advance(lane, delta);
   }
 
+  /** Of an answer that ended before its verdict, as when the client left: what came is told, and so is what did not. */
+  onEnd(): Verdict {
+    let said: Verdict = ALLOW;
+    for (const { flight } of this.#lanes.values()) {
+      if (flight === undefined) continue;
+      const late = flight.verdict ?? this.#exchange.unanswered(flight.where);
+      said = join(said, flagged(late));
+    }
+    return said;
+  }
+
   /** Takes the verdict that has come, asks about the window that is full, and waits where no more may be held. */
   #advance(lane: HeldLane, delta: Delta): Await<Held> {
     const { units } = this.#exchange.bench.config.window;
@@ -210,6 +228,7 @@ class InlineWatch implements Watch {
     if (!(outcome instanceof Promise)) return outcome;
     const flight: Flight = {
       from,
+      where: { channel: lane.channel, start: from, end: lane.from },
       verdict: undefined,
       landed: outcome.then((verdict) => {
         flight.verdict = verdict;

@@ -306,7 +306,7 @@ describe("no verdict", () => {
     assert.deepEqual((await record("budget")).reasons, ["output.judge.budget"]);
   });
 
-  it("a client that leaves takes the question back", async () => {
+  it("a client that leaves takes the question back, and the record says that there was no verdict", async () => {
     plays("llama-guard", {}, { firstByteDelayMs: 600_000 });
     answers("llama-guard", { text: CLEAN });
     const leaving = new AbortController();
@@ -321,6 +321,13 @@ describe("no verdict", () => {
     await eventually(() => assert.ok(guard.openStreams() > 0));
     leaving.abort();
     await eventually(() => assert.equal(guard.openStreams(), 0));
+    await eventually(async () =>
+      assert.deepEqual(await record("llama-guard"), {
+        cause: "client_gone",
+        applied: "flag",
+        reasons: ["output.judge.unavailable"],
+      }),
+    );
     plays("llama-guard");
   });
 });

@@ -38,6 +38,8 @@ import { object, PLAIN, type Shape, type Speech, tagged, WORDS } from "./shape.t
 
 /** Content blocks of one stream with channels of their own; what lies past them is not modelled. */
 const BLOCKS_MAX = 4_096;
+/** Longer ids and names are not remembered, so that a second start of their block never says the same. */
+const NAMED_UNITS_MAX = 256;
 const NEVER = Number.POSITIVE_INFINITY;
 const NONE: readonly never[] = Object.freeze([]);
 
@@ -119,6 +121,8 @@ export class MessageStream implements AnswerStream {
   readonly #spans = new Map<number, Span>();
   /** Speech of blocks that were stopped: what would go on from it has left. */
   readonly #said = new Set<string>();
+  /** What each block's start said of id and name. */
+  readonly #named = new Map<number, string>();
   readonly #unmodelled = new Unmodelled();
   #ended = false;
 
@@ -244,7 +248,10 @@ export class MessageStream implements AnswerStream {
         this.#noteOpened(block.index);
         const once = block.started ? `~${this.#nextGeneration()}` : block.suffix;
         block.started = true;
-        return this.#along(value, prefix, block, undefined, once);
+        const reading = this.#along(value, prefix, block, undefined, once);
+        return this.#isRenamed(block.index, value["content_block"])
+          ? { ...reading, unjudgeable: true }
+          : reading;
       }
       case "content_block_stop": {
         const number = indexOf(index);
@@ -298,6 +305,17 @@ export class MessageStream implements AnswerStream {
     const span = this.#spans.get(index);
     if (span === undefined || span.closedAt !== NEVER)
       this.#spans.set(index, { openedAt: this.#events, closedAt: NEVER });
+  }
+
+  /** True where a start says another id or name of a block than one before, which has left: who joins them is not safe. */
+  #isRenamed(index: number, block: Json | undefined): boolean {
+    if (!isObject(block)) return false;
+    const { id, name } = block;
+    if (typeof id !== "string" && typeof name !== "string") return false;
+    const named = JSON.stringify([id, name]);
+    const before = this.#named.get(index);
+    if (before === undefined) this.#named.set(index, named.length > NAMED_UNITS_MAX ? "" : named);
+    return before !== undefined && before !== named;
   }
 
   #resumes(speech: Speech, block: OpenBlock): boolean {

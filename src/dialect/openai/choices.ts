@@ -7,6 +7,7 @@ import type { Json, JsonObject } from "../dialect.ts";
 import { type ChunkReading, ChunkSpot, type Part } from "./chunk-reading.ts";
 import { CHAT_LOGPROBS, COMPLETION_LOGPROBS } from "./fields.ts";
 import { Gather } from "./gather.ts";
+import { Pieces } from "./pieces.ts";
 import { type Holder, Lane, Spot, TokensSpot } from "./reading.ts";
 import { isObject } from "./shape.ts";
 import type { Strays } from "./strays.ts";
@@ -73,6 +74,7 @@ export class ChoiceReader {
   private readonly strays: Strays;
   private readonly tokenGather: Gather;
   private readonly choices: (Choice | undefined)[] = [];
+  private readonly pieces = new Pieces();
   /** Tokens of the event at hand: those that spell the text, and those that might have stood in their place. */
   private chosen = "";
   private alternatives = "";
@@ -113,6 +115,11 @@ export class ChoiceReader {
         this.choice(reading, index, value);
       else this.strays.unlisted(list as unknown as Holder, String(i));
     }
+  }
+
+  /** The event is read, and what it says by itself is told. */
+  finish(reading: ChunkReading): void {
+    this.pieces.finish(reading);
   }
 
   private choice(reading: ChunkReading, index: number, value: JsonObject): void {
@@ -157,6 +164,7 @@ export class ChoiceReader {
     }
     this.strays.gather.at = "";
     if (this.whole) return;
+    this.pieces.passed(reading, choice.index, finished);
     if (choice.thought) this.restThinking(reading, choice);
     if (!finished) return;
     choice.finishedAt = Math.min(choice.finishedAt, reading.ordinal);
@@ -235,7 +243,7 @@ export class ChoiceReader {
         if (name === "id" || name === "type") {
           if (value !== null) introduces = true;
           if (name === "type" && typeof value === "string" && CALL_TYPES.has(value)) continue;
-          if (name === "id") this.strays.known(call, name);
+          if (name === "id") this.piece(reading, choice, `id:${index}`, call, name);
           else this.strays.unlisted(call, name);
         } else if ((name === "function" || name === "custom") && isObject(value)) {
           this.call(reading, choice, String(index), value, index, introduces);
@@ -258,12 +266,14 @@ export class ChoiceReader {
     for (const name in value) {
       const member = value[name];
       if (name === "name" && typeof member === "string") {
-        // A name comes whole: closed at once, so that nothing waits for its end.
+        // By itself; as clients join it, it is told beside.
         const lane = choice.lane(`tool-name:${choice.index}:${id}`, "tool");
-        if (lane === undefined) this.strays.known(value, name);
+        if (lane === undefined) this.piece(reading, choice, `name:${id}`, value, name);
         else if (member !== "") {
           reading.segments.push(new Spot(lane.channel, "tool", choice.index, member, value, name, undefined));
           reading.closes = [...reading.closes, lane.close()];
+          if (!this.whole)
+            this.pieces.add(reading, { choice: choice.index, place: `name:${id}`, holder: value, key: name });
         }
       } else if ((name === "arguments" || name === "input") && typeof member === "string") {
         const lane = choice.lane(`tool:${choice.index}:${id}`, "tool");
@@ -276,6 +286,12 @@ export class ChoiceReader {
     }
   }
 
+  /** An id or a name that has no channel of its own: bundled, and told as clients join it. */
+  private piece(reading: ChunkReading, choice: Choice, place: string, holder: JsonObject, key: string): void {
+    this.strays.known(holder, key);
+    if (!this.whole) this.pieces.add(reading, { choice: choice.index, place, holder, key });
+  }
+
   private audio(reading: ChunkReading, choice: Choice, value: JsonObject): void {
     for (const name in value) {
       const member = value[name];
@@ -286,7 +302,7 @@ export class ChoiceReader {
           : choice.lane(`${known.prefix}:${choice.index}`, known.kind);
       if (lane !== undefined && typeof member === "string")
         this.text(reading, choice, lane, value, name, member, undefined, "whole");
-      else if (name === "id") this.strays.known(value, name);
+      else if (name === "id") this.piece(reading, choice, "audio-id", value, name);
       else if (name !== "expires_at" || typeof member !== "number")
         this.strays.gather.unmodelled(value, name);
     }

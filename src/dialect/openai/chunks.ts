@@ -129,6 +129,7 @@ export class ChunkStream implements AnswerStream {
     }
     if (this.head === undefined) this.setHead(root, reading.ordinal);
     this.strays.finish(reading);
+    this.choices.finish(reading);
     if (reading.terminal) reading.closes = this.closeAll();
     const strangers = this.strays.gather.takeStrangers();
     if (!this.whole) addMembers(reading, this.unmodelled, strangers);
