@@ -32,8 +32,8 @@ export interface CallOptions {
   readonly timeoutMs?: number;
   /** The caller leaves, with a reset, so many milliseconds after the first byte of the answer's head. */
   readonly leaveAfterMs?: number;
-  /** The caller leaves so many milliseconds after it sent its request. */
-  readonly leaveEarlyMs?: number;
+  /** The caller leaves when this resolves, answered or not. */
+  readonly leaveOn?: Promise<unknown>;
 }
 
 const TIMEOUT_MS = 15_000;
@@ -88,7 +88,7 @@ function once(ask: Ask, options: CallOptions): Promise<Reply> {
         port,
         method,
         path,
-        agent: options.leaveAfterMs === undefined && options.leaveEarlyMs === undefined ? agent : false,
+        agent: options.leaveAfterMs === undefined && options.leaveOn === undefined ? agent : false,
         headers: {
           ...(bytes === undefined
             ? {}
@@ -126,6 +126,6 @@ function once(ask: Ask, options: CallOptions): Promise<Reply> {
       chunks.push(Buffer.from(JSON.stringify(info.rawHeaders)));
     });
     outgoing.end(bytes);
-    if (options.leaveEarlyMs !== undefined) setTimeout(leave, options.leaveEarlyMs);
+    void options.leaveOn?.then(leave);
   });
 }

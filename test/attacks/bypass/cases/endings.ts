@@ -160,8 +160,8 @@ function disconnects(): BypassCase[] {
   const moments = [
     { id: "amid a stream", stream: true, leave: { leaveAfterMs: 40 } },
     { id: "at a stream's head", stream: true, leave: { leaveAfterMs: 0 } },
-    { id: "before a whole answer", stream: false, leave: { leaveEarlyMs: 120 } },
-    { id: "before a stream's first byte", stream: true, leave: { leaveEarlyMs: 120 } },
+    { id: "before a whole answer", stream: false, leave: "once the upstream was called" },
+    { id: "before a stream's first byte", stream: true, leave: "once the upstream was called" },
   ];
   return ROUTES.flatMap((route) =>
     moments.map(({ id, stream, leave }) => ({
@@ -178,15 +178,17 @@ function disconnects(): BypassCase[] {
         ).chunks;
         world.upstream.script(
           tag,
-          "leaveAfterMs" in leave
+          typeof leave === "object"
             ? { headers: STREAM_HEADERS, chunks: words, gapMs: 2 }
             : { chunks: [], gapMs: 1, end: "hang" },
         );
         // Headers of a hanging answer are held back by node until its first byte.
-        await call(ask, { ...optionsFor(world, ask.path), ...leave });
-        const calls = world.upstream.received(tag);
-        if (!(await eventually(() => calls.length > 0, 500))) return broken("the upstream was never called");
-        const ended = await eventually(() => calls.every(({ aborted }) => aborted), LEFT_MS);
+        const calls = () => world.upstream.received(tag);
+        const called = eventually(() => calls().length > 0, LEFT_MS);
+        const leaves = typeof leave === "object" ? leave : { leaveOn: called };
+        await call(ask, { ...optionsFor(world, ask.path), ...leaves });
+        if (!(await called)) return broken("the upstream was never called");
+        const ended = await eventually(() => calls().every(({ aborted }) => aborted), LEFT_MS);
         return ended
           ? { result: "passed", how: "cancelled" }
           : broken(`the upstream's call went on for ${LEFT_MS} ms after the caller had left`);
