@@ -290,15 +290,11 @@ test("a folder that lost its policy serves the last good one", async () => {
 
 test("a folder that never had a policy serves the shipped one, until one comes", async () => {
   const { configDir, dataDir, write, open, results } = place();
-  const kinds: LayerKind[] = [
-    "auth",
-    "reputation",
-    "rate-limit",
-    "prompt-rules",
-    "prompt-classifier",
-    "media",
-    "output-secrets",
-  ].map((kind) => ({
+  const shipped = [
+    ...["auth", "reputation", "rate-limit", "prompt-rules", "prompt-classifier", "media"],
+    ...["output-secrets", "output-leak", "output-pii", "output-classifier"],
+  ];
+  const kinds: LayerKind[] = shipped.map((kind) => ({
     kind,
     summary: "",
     config: z.looseObject({}),
@@ -309,7 +305,7 @@ test("a folder that never had a policy serves the shipped one, until one comes",
   assert.equal(store.status().servedFrom, "embedded");
   assert.deepEqual(
     store.current().seats.map(({ id }) => id),
-    ["auth", "reputation", "rate-limit", "prompt-rules", "prompt-classifier", "media", "output-secrets"],
+    shipped,
   );
   assert.equal(store.current().routes.size, 10);
   assert.equal(existsSync(lastGoodPath(dataDir)), false, "the shipped policy is nobody's last good one");
