@@ -215,9 +215,9 @@ export async function openSallyport(options: SallyportOptions) {
       judges: judges.forSeat(seat),
     }),
     pollMs: config.policyPollMs,
-    onReload(result) {
+    onReload(result, origin) {
       metrics.policyReload(result);
-      if (result.result !== "unchanged") audit.note(loadOf(result));
+      if (result.result !== "unchanged") audit.note(loadOf(result, origin?.by));
       const problems = result.result === "unchanged" ? [] : result.problems;
       const fields = { result: result.result, revision: result.revision };
       if (problems.length === 0) log.info(fields, "policy");
@@ -442,6 +442,7 @@ export async function openSallyport(options: SallyportOptions) {
 /** A change of policy for the audit chain, whoever asked for it. */
 function loadOf(
   result: Exclude<ReloadResult, { readonly result: "unchanged" }>,
+  by = "file",
 ): Parameters<Audit["note"]>[0] {
   const isApplied = result.result === "applied";
   const problems = result.problems
@@ -449,7 +450,7 @@ function loadOf(
     .map(({ file, line, path, message }) => ({ file, line, path, message }));
   const before = isApplied ? result.previous : undefined;
   return {
-    ...{ actor: "file", action: "policy.load", target: result.revision },
+    ...{ actor: by, action: "policy.load", target: result.revision },
     outcome: isApplied ? "done" : "refused",
     ...(before !== undefined && { before }),
     after: { ...(isApplied && { servedFrom: result.servedFrom }), ...(problems.length > 0 && { problems }) },

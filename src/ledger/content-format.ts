@@ -15,8 +15,8 @@ import {
   type KeyObject,
   randomBytes,
 } from "node:crypto";
-import { linkSync, mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { createOnce, readIfThere } from "../files/create-once.ts";
 import type { ChannelKind } from "../layer/index.ts";
 
 export const CONTENT_KEY_VARIABLE = "SALLYPORT_CONTENT_KEY";
@@ -26,7 +26,6 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 /** A longer batch is damage. */
 const BATCH_BYTES_MAX = 268_435_456;
-const SEGMENT = /^(\d{20})\.content$/;
 
 /** A run of an answer's text, all of one channel together. */
 export interface AnswerText {
@@ -77,18 +76,7 @@ export function openContentKey(
   if (kept !== undefined) return keyFrom(kept, path);
   if (!make)
     throw new Error(`there is no key to read content with: set ${CONTENT_KEY_VARIABLE}, or restore ${path}`);
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-  // Linked into place whole: of two processes that start at once, one makes it and both read it.
-  const temporary = `${path}.${randomBytes(6).toString("hex")}`;
-  writeFileSync(temporary, `${randomBytes(32).toString("base64")}\n`, { mode: 0o600, flag: "wx" });
-  try {
-    linkSync(temporary, path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  } finally {
-    unlinkSync(temporary);
-  }
-  return keyFrom(readFileSync(path, "utf8"), path);
+  return keyFrom(createOnce(path, `${randomBytes(32).toString("base64")}\n`), path);
 }
 
 function keyFrom(text: string, source: string): ContentKey {
@@ -96,34 +84,6 @@ function keyFrom(text: string, source: string): ContentKey {
   if (bytes.length !== 32) throw new Error(`${source} must be 32 bytes in base64: openssl rand -base64 32`);
   const id = createHash("sha256").update("sallyport content key\0").update(bytes).digest().subarray(0, 8);
   return { key: createSecretKey(bytes), id };
-}
-
-function readIfThere(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-export function contentName(sequence: number): string {
-  return `${String(sequence).padStart(20, "0")}.content`;
-}
-
-/** Oldest first; none where there is no folder. */
-export function contentSequences(dir: string): number[] {
-  let names: string[];
-  try {
-    names = readdirSync(dir);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
-  }
-  return names
-    .flatMap((name) => SEGMENT.exec(name)?.[1] ?? [])
-    .map(Number)
-    .sort((a, b) => a - b);
 }
 
 export function newHeader({ id }: ContentKey, madeMs: number): Buffer {

@@ -8,12 +8,11 @@ import {
   batchesIn,
   type ContentKey,
   type ContentRecord,
-  contentName,
-  contentSequences,
   framesIn,
   readHeader,
   recordOf,
 } from "./content-format.ts";
+import { segmentName, sequencesOf } from "./segments.ts";
 
 /** Segments that are kept open in memory, in clear. */
 const SEGMENTS_OPEN_MAX = 3;
@@ -29,7 +28,7 @@ export class ContentReader {
   constructor(dir: string, key: ContentKey, options: { readonly recordsMax: number }) {
     this.#dir = dir;
     this.#key = key;
-    for (const sequence of contentSequences(dir)) {
+    for (const sequence of sequencesOf(dir, "content")) {
       for (const id of this.#framesOf(sequence).keys()) {
         if (this.#segmentOf.size >= options.recordsMax) return;
         this.#segmentOf.set(id, sequence);
@@ -57,7 +56,7 @@ export class ContentReader {
     const frames = new Map<string, Buffer>();
     let bytes: Buffer;
     try {
-      bytes = readFileSync(join(this.#dir, contentName(sequence)));
+      bytes = readFileSync(join(this.#dir, segmentName(sequence, "content")));
     } catch {
       return frames; // deleted since it was listed
     }

@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { type ContentOptions, openContent } from "./content.ts";
-import { type ContentRecord, contentName, contentSequences, openContentKey } from "./content-format.ts";
+import { type ContentRecord, openContentKey } from "./content-format.ts";
 import { ContentReader } from "./content-reader.ts";
+import { segmentName, sequencesOf } from "./segments.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -59,7 +60,7 @@ describe("content", () => {
     for (const id of ["req_1", "req_2"]) assert.equal(log.put(record(id)), true);
     await log.close();
     assert.equal(log.put(record("late")), false);
-    const path = join(options.dir, contentName(1));
+    const path = join(options.dir, segmentName(1, "content"));
     assert.equal(fs.statSync(path).mode & 0o777, 0o600);
     assert.equal(fs.statSync(join(dir, "content.key")).mode & 0o777, 0o600);
     assert.equal(fs.readFileSync(path).includes("secret words"), false);
@@ -88,7 +89,7 @@ describe("content", () => {
       await log.flush();
     }
     await log.close();
-    const path = join(options.dir, contentName(1));
+    const path = join(options.dir, segmentName(1, "content"));
     const whole = fs.readFileSync(path);
     const second = 32 + 4 + whole.readUInt32BE(32);
     for (let cut = 0; cut < whole.length; cut += 7) {
@@ -124,7 +125,7 @@ describe("content", () => {
     nowMs += 2 * HOUR_MS;
     log.put(record("young"));
     await log.close();
-    assert.equal(contentSequences(options.dir).length, 2, "a segment covers a small part of the time");
+    assert.equal(sequencesOf(options.dir, "content").length, 2, "a segment covers a small part of the time");
     nowMs += 23 * HOUR_MS;
     const next = await openContent(options);
     assert.equal(readerOf(options).get("old"), undefined);

@@ -15,8 +15,6 @@ import {
   batchesIn,
   type ContentKey,
   type ContentRecord,
-  contentName,
-  contentSequences,
   frameOf,
   framesIn,
   HEADER_BYTES,
@@ -25,6 +23,7 @@ import {
   recordOf,
   sealed,
 } from "./content-format.ts";
+import { segmentName, sequencesOf } from "./segments.ts";
 
 const BATCH_BYTES = 262_144;
 const BATCH_MS = 250;
@@ -123,7 +122,7 @@ class FileContent implements ContentLog {
   }
 
   async start(): Promise<void> {
-    for (const sequence of contentSequences(this.#options.dir)) {
+    for (const sequence of sequencesOf(this.#options.dir, "content")) {
       const path = this.#path(sequence);
       const { size, mtimeMs } = await stat(path);
       // A header that is torn says nothing: the file's own age stands in, so that it goes in its time too.
@@ -228,7 +227,7 @@ class FileContent implements ContentLog {
   }
 
   #path(sequence: number): string {
-    return join(this.#options.dir, contentName(sequence));
+    return join(this.#options.dir, segmentName(sequence, "content"));
   }
 
   async #write(frames: readonly Buffer[]): Promise<void> {
@@ -251,7 +250,8 @@ class FileContent implements ContentLog {
   async #begin(nowMs: number): Promise<void> {
     const { dir, key } = this.#options;
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    const sequence = Math.max(this.#segments.at(-1)?.sequence ?? 0, contentSequences(dir).at(-1) ?? 0) + 1;
+    const sequence =
+      Math.max(this.#segments.at(-1)?.sequence ?? 0, sequencesOf(dir, "content").at(-1) ?? 0) + 1;
     this.#file = await open(this.#path(sequence), "ax", 0o600);
     this.#segments.push({ sequence, madeMs: nowMs, bytes: HEADER_BYTES });
     this.#header = newHeader(key, nowMs);

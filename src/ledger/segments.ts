@@ -1,20 +1,22 @@
 /**
- * How the spool lies on disk: `<20 digits>.jsonl` in order of time, and a file `consumed` in which the
- * ledger notes the last segment that it no longer needs. Writer and reader share these names, nothing else.
+ * How segments lie on disk: `<20 digits>.jsonl` (of content `.content`) in order of time, and in the spool a file
+ * `consumed` in which the ledger notes the last one that it no longer needs. Writers and readers share these names.
  */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 const CONSUMED_FILE = "consumed";
-const SEGMENT = /^(\d{20})\.jsonl$/;
+const SEGMENT = /^(\d{20})\.(\w+)$/;
+
+export type SegmentKind = "jsonl" | "content";
 
 export interface SegmentFile {
   readonly sequence: number;
   readonly bytes: number;
 }
 
-export function segmentName(sequence: number): string {
-  return `${String(sequence).padStart(20, "0")}.jsonl`;
+export function segmentName(sequence: number, kind: SegmentKind = "jsonl"): string {
+  return `${String(sequence).padStart(20, "0")}.${kind}`;
 }
 
 /** Segments of a folder, oldest first; none where there is no folder. */
@@ -25,7 +27,8 @@ export function listSegments(dir: string): SegmentFile[] {
   }));
 }
 
-export function sequencesOf(dir: string): number[] {
+/** Oldest first; none where there is no folder. */
+export function sequencesOf(dir: string, kind: SegmentKind = "jsonl"): number[] {
   let names: string[];
   try {
     names = readdirSync(dir);
@@ -34,8 +37,10 @@ export function sequencesOf(dir: string): number[] {
     throw error;
   }
   return names
-    .flatMap((name) => SEGMENT.exec(name)?.[1] ?? [])
-    .map(Number)
+    .flatMap((name) => {
+      const [, digits, ending] = SEGMENT.exec(name) ?? [];
+      return ending === kind ? Number(digits) : [];
+    })
     .sort((a, b) => a - b);
 }
 

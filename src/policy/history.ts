@@ -127,14 +127,22 @@ export class PolicyHistory {
     this.#intent = intent;
   }
 
+  /** Who announced this text; undefined where nobody did, as with a file that was saved. */
+  originOf(text: Uint8Array): Origin | undefined {
+    return this.#intent?.text === sha256(text) ? this.#intent : undefined;
+  }
+
   /** Notes that a bundle is served; again and again the same is one entry. Rejects where it cannot be written. */
   async record(bundle: Bundle, at: string): Promise<void> {
     if (this.#entries.at(-1)?.hash === bundle.hash) return;
     const policy = await this.keep(bundle.policy);
     const artifacts: Record<string, Blob> = {};
     for (const [path, bytes] of bundle.artifacts) artifacts[path] = await this.keep(bytes);
-    const origin = this.#intent?.text === policy.sha256 ? this.#intent : undefined;
-    const { by, reason, source } = origin ?? { by: "", reason: "", source: "file" as const };
+    const { by, reason, source } = this.originOf(bundle.policy) ?? {
+      by: "",
+      reason: "",
+      source: "file" as const,
+    };
     const revision = bundle.hash.slice(0, 12);
     const entry = { revision, hash: bundle.hash, at, by, reason, source, policy, artifacts };
     const { entriesMax = ENTRIES_MAX, bytesMax = BYTES_MAX } = this.#options;

@@ -101,7 +101,7 @@ interface PolicyOptions {
   readonly portsFor: (seatId: string) => SeatPorts;
   readonly pollMs: number;
   /** Called for every change, served or refused, the one at start included. */
-  readonly onReload: (result: ReloadResult) => void;
+  readonly onReload: (result: ReloadResult, origin?: Origin) => void;
   /** Milliseconds since the epoch. */
   readonly clock?: () => number;
 }
@@ -517,6 +517,7 @@ class Store implements PolicyStore {
     }
     const isNew = servedFrom === "file" || servedFrom === "override";
     const notKept = isNew ? await this.#keep(bundle, loadedAt) : undefined;
+    const origin = this.#history.originOf(bundle.policy);
     this.#historyProblem = await this.#history.record(bundle, loadedAt).then(() => undefined, wordsOf);
     const result = {
       result: "applied" as const,
@@ -526,7 +527,7 @@ class Store implements PolicyStore {
       problems,
       ...(notKept !== undefined && { notKept }),
     };
-    this.#options.onReload(result);
+    this.#options.onReload(result, origin);
     return result;
   }
 

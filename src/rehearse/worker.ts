@@ -5,9 +5,10 @@
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { layerKinds } from "../../layers/index.ts";
-import { CONTENT_KEY_VARIABLE, contentSequences, openContentKey } from "../ledger/content-format.ts";
+import { CONTENT_KEY_VARIABLE, openContentKey } from "../ledger/content-format.ts";
 import { ContentReader } from "../ledger/content-reader.ts";
 import type { Decision } from "../ledger/decision.ts";
+import { sequencesOf } from "../ledger/segments.ts";
 import { readSpool } from "../ledger/spool.ts";
 import { compilePolicy } from "../policy/compile.ts";
 import { openReading, POLICY_FILE } from "../policy/policy-folder.ts";
@@ -69,7 +70,7 @@ async function replayAll(pass: Pass, options: PassOptions): Promise<void> {
   const contentDir = join(options.dataDir, "content");
   const env = { [CONTENT_KEY_VARIABLE]: options.contentKey };
   const content =
-    contentSequences(contentDir).length === 0
+    sequencesOf(contentDir, "content").length === 0
       ? undefined
       : new ContentReader(contentDir, openContentKey(options.dataDir, env, { make: false }), {
           recordsMax: options.requestsMax,

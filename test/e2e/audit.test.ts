@@ -169,3 +169,29 @@ test("verify names the record that was edited, a tail that was cut, and what it 
   assert.equal(await run("list", "--data", elsewhere), 1);
   assert.match(err.at(-1) ?? "", /there is no audit chain/);
 });
+
+test("a policy that was put by the admin API is loaded in its author's name, one that was saved in the file's", async (context) => {
+  const { house, ask, close } = await openAudited();
+  context.after(close);
+  const source = await fetch(`${house.adminUrl}/api/policy/source`, {
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+  });
+  const put = await fetch(`${house.adminUrl}/api/policy`, {
+    method: "PUT",
+    headers: {
+      authorization: `Bearer ${ADMIN_TOKEN}`,
+      "x-sallyport-actor": "mia",
+      "if-match": source.headers.get("etag") ?? "",
+    },
+    body: JSON.stringify({ text: `${NO_SEATS}# mia was here\n`, reason: "a note" }),
+  });
+  const { revision } = (await put.json()) as { readonly revision: string };
+  assert.equal(put.status, 200);
+  house.writePolicy(`${NO_SEATS}# saved\n`);
+  await eventually(async () => {
+    const { records } = (await ask<Page>("GET /api/audit?action=policy.load")).body;
+    const loaded = records.toReversed().map(({ actor }) => actor);
+    assert.deepEqual(loaded, ["file", "mia", "file"]);
+    assert.equal(records[1]?.target, revision);
+  });
+});
